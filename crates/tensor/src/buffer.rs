@@ -1,0 +1,80 @@
+//! Memory aligned to a cache line, for arenas and packed weights. The only `unsafe` of this crate.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+/// A fixed number of `f32`, zeroed at first, aligned to 64 bytes (one cache line, one 512-bit vector).
+pub struct AlignedBuffer {
+    data: NonNull<f32>,
+    len: usize,
+}
+
+impl AlignedBuffer {
+    /// The alignment, in bytes.
+    pub const ALIGNMENT: usize = 64;
+
+    /// `len` zeros. The operating system hands the pages out on first touch, so untouched parts cost no memory.
+    pub fn zeroed(len: usize) -> Self {
+        if len == 0 {
+            return AlignedBuffer { data: NonNull::dangling(), len };
+        }
+        let layout = Self::layout(len);
+        // SAFETY: the layout has a non-zero size, since len > 0.
+        let data = unsafe { alloc_zeroed(layout) }.cast::<f32>();
+        match NonNull::new(data) {
+            Some(data) => AlignedBuffer { data, len },
+            None => handle_alloc_error(layout),
+        }
+    }
+
+    fn layout(len: usize) -> Layout {
+        let bytes = len.checked_mul(size_of::<f32>()).expect("buffer length fits the address space");
+        Layout::from_size_align(bytes, Self::ALIGNMENT).expect("buffer length fits the address space")
+    }
+}
+
+impl Drop for AlignedBuffer {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: allocated in `zeroed` with this very layout, and freed only here.
+            unsafe { dealloc(self.data.as_ptr().cast(), Self::layout(self.len)) }
+        }
+    }
+}
+
+impl Deref for AlignedBuffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `data` points to `len` initialised floats that live as long as `self` (dangling only for len 0).
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBuffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as in `deref`; `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
+    }
+}
+
+// SAFETY: the buffer owns its memory alone, and `f32` may be sent and shared between threads.
+unsafe impl Send for AlignedBuffer {}
+// SAFETY: as above; shared access is read-only.
+unsafe impl Sync for AlignedBuffer {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aligned_zeroed_and_writable() {
+        let mut b = AlignedBuffer::zeroed(37);
+        assert_eq!(b.as_ptr() as usize % AlignedBuffer::ALIGNMENT, 0);
+        assert!(b.iter().all(|&x| x == 0.0));
+        b[36] = 1.0;
+        assert_eq!(b[36], 1.0);
+        assert!(AlignedBuffer::zeroed(0).is_empty());
+    }
+}
