@@ -8,6 +8,7 @@ mod conv;
 mod element;
 mod shape;
 mod tensor;
+mod weights;
 mod window;
 
 pub use buffer::AlignedBuffer;
@@ -15,4 +16,5 @@ pub use conv::ConvGeometry;
 pub use element::Element;
 pub use shape::Shape;
 pub use tensor::{Tensor, TensorError};
+pub use weights::Weights;
 pub use window::{Padding, Rounding, Window, WindowError};

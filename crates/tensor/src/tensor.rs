@@ -93,6 +93,9 @@ impl<T: Element> Tensor<T> {
 
     /// Each number converted to another element type.
     pub fn cast<U: Element>(&self) -> Tensor<U> {
-        Tensor { shape: self.shape.clone(), data: self.data.iter().map(|x| U::from_f64(x.to_f64())).collect() }
+        Tensor {
+            shape: self.shape.clone(),
+            data: self.data.iter().map(|x| U::from_f64(x.to_f64())).collect(),
+        }
     }
 }

@@ -64,7 +64,9 @@ pub enum WindowError {
         value: usize,
     },
     /// The dilated kernel is larger than the padded image.
-    #[error("a kernel reaching over {reach} pixels does not fit an image of {input} with padding {before} + {after}")]
+    #[error(
+        "a kernel reaching over {reach} pixels does not fit an image of {input} with padding {before} + {after}"
+    )]
     TooLarge {
         /// Pixels the dilated kernel spans.
         reach: usize,

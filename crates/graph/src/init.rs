@@ -1,0 +1,71 @@
+//! How are parameters filled before training?
+//!
+//! Variance scaling draws with variance `gain^2 / fan` (uniform: half-width `gain sqrt(3 / fan)`); Xavier is gain 1
+//! over the average fan (Glorot and Bengio 2010, eq. 12 and 16), He is gain sqrt(2) over fan-in (He et al. 2015,
+//! eq. 10). Fans are counted in [`crate::Init::fans`].
+
+/// Which fan divides the variance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fan {
+    /// Inputs that each output sums over.
+    In,
+    /// Outputs that each input reaches.
+    Out,
+    /// The mean of the two.
+    Average,
+}
+
+/// The shape of a distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Distribution {
+    /// Gaussian.
+    Normal,
+    /// Gaussian cut at two standard deviations, rescaled to keep its variance.
+    TruncatedNormal,
+    /// Even between two bounds.
+    Uniform,
+}
+
+/// An initialiser.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Every element the same.
+    Constant(f32),
+    /// Even between `low` and `high`.
+    Uniform {
+        /// Lower bound.
+        low: f32,
+        /// Upper bound.
+        high: f32,
+    },
+    /// Gaussian.
+    Normal {
+        /// Mean.
+        mean: f32,
+        /// Standard deviation.
+        std: f32,
+    },
+    /// Gaussian, redrawn outside two standard deviations.
+    TruncatedNormal {
+        /// Mean.
+        mean: f32,
+        /// Standard deviation before the cut.
+        std: f32,
+    },
+    /// Variance `gain^2 / fan`.
+    VarianceScaling {
+        /// sqrt(2) for ReLU, 1 for linear and tanh.
+        gain: f32,
+        /// Which fan.
+        fan: Fan,
+        /// Which distribution.
+        distribution: Distribution,
+    },
+    /// Rows (or columns) orthonormal, times `gain` (Saxe et al. 2014).
+    Orthogonal {
+        /// Scale.
+        gain: f32,
+    },
+    /// Bilinear interpolation, for transposed convolutions that enlarge (Long et al. 2015, section 3.3).
+    Bilinear,
+}

@@ -1,0 +1,84 @@
+//! Functions applied to each element alone.
+
+/// An elementwise function. Input: x of any shape. Output: y like x.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// max(x, 0).
+    Relu,
+    /// x for x > 0, `slope` x otherwise.
+    LeakyRelu {
+        /// Slope below zero.
+        slope: f32,
+    },
+    /// min(max(x, `low`), `high`); ReLU6 is 0 to 6.
+    Clip {
+        /// Lower bound.
+        low: f32,
+        /// Upper bound.
+        high: f32,
+    },
+    /// x for x > 0, `alpha` (e^x - 1) otherwise.
+    Elu {
+        /// Depth of the floor.
+        alpha: f32,
+    },
+    /// 1 / (1 + e^-x).
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// x Phi(x), Phi by the error function.
+    Gelu,
+    /// x Phi(x), by the tanh approximation.
+    GeluTanh,
+    /// x sigmoid(x), also called swish.
+    Silu,
+    /// x clip(x/6 + 1/2, 0, 1).
+    HardSwish,
+    /// clip(`alpha` x + `beta`, 0, 1).
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Offset.
+        beta: f32,
+    },
+    /// ln(1 + e^x); Caffe's BNLL.
+    Softplus,
+    /// e^x.
+    Exp,
+    /// ln x.
+    Log,
+    /// |x|.
+    Abs,
+    /// sqrt(x).
+    Sqrt,
+    /// `scale` x + `shift`.
+    Affine {
+        /// Factor.
+        scale: f32,
+        /// Offset.
+        shift: f32,
+    },
+    /// x^`exponent`.
+    Power {
+        /// Exponent.
+        exponent: f32,
+    },
+}
+
+/// The gradient of an [`Activation`]. Inputs: x, y (its output), dy. Output: dx. At a kink the derivative from the
+/// left is taken (ReLU'(0) = 0), as PyTorch does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ActivationGrad {
+    /// The function this is a gradient of.
+    pub activation: Activation,
+}
+
+/// x for x > 0, slope x otherwise, slope learned (He et al. 2015).
+///
+/// Inputs: x `(N, C, H, W)` or `(N, C)`, slope `(C)` or `(1)`. Output: y like x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Prelu;
+
+/// The gradient of [`Prelu`]. Inputs: x, slope, dy. Outputs: dx, dslope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PreluGrad;

@@ -1,0 +1,46 @@
+//! The one escape: an operation the user brings.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ocellus_tensor::{Shape, Tensor};
+
+/// An operation of the user's own: shape, forward and backward. It runs in `f32` on plain row-major tensors.
+pub trait CustomOp: Send + Sync + fmt::Debug {
+    /// Its name, for messages and summaries.
+    fn name(&self) -> &str;
+    /// Output shapes from input shapes, or what is wrong.
+    fn output_shapes(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String>;
+    /// Outputs from inputs.
+    fn forward(&self, inputs: &[&Tensor]) -> Vec<Tensor>;
+    /// Gradients of all inputs from inputs and the gradients of all outputs.
+    fn backward(&self, inputs: &[&Tensor], output_gradients: &[&Tensor]) -> Vec<Tensor>;
+}
+
+/// A [`CustomOp`] in a graph. Inputs and outputs: as it says.
+#[derive(Clone, Debug)]
+pub struct Custom {
+    /// The user's operation.
+    pub op: Arc<dyn CustomOp>,
+}
+
+/// Its gradient. Inputs: its inputs, then the gradient of each output. Outputs: the gradient of each input.
+#[derive(Clone, Debug)]
+pub struct CustomGrad {
+    /// The user's operation.
+    pub op: Arc<dyn CustomOp>,
+    /// How many of the inputs are the operation's own.
+    pub inputs: usize,
+}
+
+impl PartialEq for Custom {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.op, &other.op)
+    }
+}
+
+impl PartialEq for CustomGrad {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.op, &other.op) && self.inputs == other.inputs
+    }
+}

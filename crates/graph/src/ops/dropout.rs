@@ -1,0 +1,16 @@
+//! Dropout (Srivastava et al. 2014), inverted: kept elements are divided by the share kept.
+
+/// While `active`, each element is zeroed with probability `rate`; the mask is a pure function of (seed, step,
+/// `stream`, element index) by a counter-based generator, so it is recomputed and never stored, and the gradient
+/// is the same operation applied to dy. Not active, y = x.
+///
+/// Input: x. Output: y like x.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// Share of elements zeroed, 0 up to but not 1.
+    pub rate: f32,
+    /// Training.
+    pub active: bool,
+    /// Tells the network's dropouts apart.
+    pub stream: u64,
+}

@@ -1,0 +1,35 @@
+//! Local response normalisation (Krizhevsky et al. 2012, section 3.3).
+
+/// Which neighbours are summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LrnRegion {
+    /// `size` neighbouring channels at the same pixel.
+    AcrossChannels,
+    /// A `size` x `size` square of the same channel.
+    WithinChannel,
+}
+
+/// `y = x / (k + alpha / m * sum of squares of neighbours)^beta`, m = `size` across channels, `size^2` within (always the
+/// full window; Caffe's, PyTorch's and ONNX's convention).
+///
+/// Input: x `(N, C, H, W)`. Output: y like x.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lrn {
+    /// Odd number of neighbours, the element itself included.
+    pub size: usize,
+    /// Scale of the sum.
+    pub alpha: f32,
+    /// Exponent.
+    pub beta: f32,
+    /// Offset.
+    pub k: f32,
+    /// Which neighbours.
+    pub region: LrnRegion,
+}
+
+/// The gradient of [`Lrn`]. Inputs: x, dy. Output: dx.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LrnGrad {
+    /// The normalisation this is a gradient of.
+    pub lrn: Lrn,
+}

@@ -1,0 +1,34 @@
+//! Group, layer and instance normalisation: statistics of one image, in training and inference alike.
+
+/// What one mean and variance are taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormAxes {
+    /// Each image's channels in this many groups, over H and W (Wu and He 2018).
+    Groups(usize),
+    /// Each channel of each image alone, over H and W (Ulyanov et al. 2016).
+    Instance,
+    /// All channels, at each position of each image (Ba et al. 2016, as ConvNeXt uses it; on `(N, C)`, over C).
+    Channels,
+}
+
+/// `y = gamma (x - mean) / sqrt(var + eps) + beta`, gamma and beta per channel, biased variance.
+///
+/// Inputs: x `(N, C, H, W)` or `(N, C)`; gamma `(C)`, beta `(C)` if `affine`. Output: y like x.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Norm {
+    /// What the statistics are taken over.
+    pub axes: NormAxes,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Whether there are gamma and beta.
+    pub affine: bool,
+}
+
+/// The gradient of [`Norm`]; statistics are computed again.
+///
+/// Inputs: x, dy, gamma (if affine). Outputs: dx, dgamma `(C)`, dbeta `(C)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormGrad {
+    /// The normalisation this is a gradient of.
+    pub norm: Norm,
+}

@@ -1,0 +1,43 @@
+//! What training does to parameters: ordinary nodes that write the parameters they read first.
+
+/// `sum += scale * gradient`. Inputs: sum (parameter, written), gradient. No outputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Accumulate {
+    /// Factor, 1 / number of parts for a mean.
+    pub scale: f32,
+}
+
+/// Stochastic gradient descent with momentum (Sutskever et al. 2013, PyTorch's form):
+/// `g = gradient + weight_decay w; v = momentum v + g; w -= lr lr_mult (nesterov ? g + momentum v : v)`.
+///
+/// Inputs: w (parameter, written), velocity (parameter, written; absent if momentum is 0), gradient, lr `()`.
+/// No outputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdUpdate {
+    /// Share of the old velocity kept.
+    pub momentum: f32,
+    /// Look ahead.
+    pub nesterov: bool,
+    /// L2 penalty's factor.
+    pub weight_decay: f32,
+    /// Multiplies lr.
+    pub lr_mult: f32,
+}
+
+/// AdamW (Kingma and Ba 2015; decay decoupled after Loshchilov and Hutter 2019):
+/// `m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr lr_mult ((m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + decay w)`.
+///
+/// Inputs: w, m, v (parameters, written), gradient, lr `()`, t `()` (the step, from 1). No outputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamUpdate {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root.
+    pub eps: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Multiplies lr.
+    pub lr_mult: f32,
+}

@@ -1,0 +1,8 @@
+//! Parameters by name.
+
+use std::collections::BTreeMap;
+
+use crate::Tensor;
+
+/// A network's parameters: name to numbers, in name order.
+pub type Weights = BTreeMap<String, Tensor<f32>>;
