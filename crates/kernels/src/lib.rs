@@ -1,1 +1,8 @@
+//! Pure functions on slices: the slow, obvious reference of every operation and its fast kernels.
+//!
+//! Fast kernels demand an instruction set as a value ([`isa::Isa`]), share their work over a [`threads::ThreadPool`]
+//! and give the same bits at any number of threads.
 
+pub mod isa;
+pub mod layout;
+pub mod threads;

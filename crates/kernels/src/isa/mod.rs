@@ -1,0 +1,223 @@
+//! Which vector instructions may this process use, and how is a kernel written once for all of them?
+//!
+//! CPU support is a value: [`Avx512`] and [`Avx2`] exist only where detection found the instructions, so whoever
+//! holds one may use them. To write a kernel with it:
+//!
+//! 1. Make a struct of the kernel's slices and numbers and implement [`VectorOp`] for it.
+//! 2. In `run<S: Simd>(self, s: S)` compute on *block vectors*: `S::F` is always 16 `f32` (one zmm, two ymm or
+//!    `[f32; 16]`), so the loop is the same everywhere: `let v = s.load(&x[i..]); s.store(s.max(s.zero(), v), &mut y[i..])`.
+//! 3. Slices shorter than 16 go through [`Simd::load_partial`] and [`Simd::store_partial`].
+//! 4. Mark `run` and every helper that takes `S` `#[inline(always)]`: the instructions are enabled by the entry point
+//!    in [`Isa::run`] and reach only what is inlined into it. Use plain loops, not iterator closures, around `s`.
+//! 5. Call it with `isa.run(op)`, once per chunk of work (a call costs a few nanoseconds), inside a pool task.
+//! 6. Test it for every `isa` of [`Isa::available`].
+//!
+//! `Simd` promises the same rounding on every ISA for add, sub, mul, div, sqrt and the reductions; `fmadd` rounds
+//! once on AVX2 and AVX-512 and twice on Scalar.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use scalar::Scalar;
+
+/// Lanes of a block vector, and channels of a block of the blocked layout.
+pub const LANES: usize = 16;
+
+/// An algorithm over block vectors, runnable with any instruction set.
+pub trait VectorOp {
+    /// What it returns.
+    type Output;
+    /// Runs it; must be `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Sixteen `f32` at a time. An implementing value proves that the CPU has the instructions.
+pub trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
+    /// A block vector: 16 `f32`.
+    type F: Copy;
+    /// A truth value per lane.
+    type M: Copy;
+    /// Block vectors that fit the register file.
+    const REGISTERS: usize;
+
+    /// Runs `op` in a function compiled with these instructions.
+    fn vectorize<K: VectorOp>(self, op: K) -> K::Output;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F;
+    /// Reads 16 numbers.
+    ///
+    /// # Safety
+    /// `from` must point to 16 readable `f32` (any alignment).
+    unsafe fn load_ptr(self, from: *const f32) -> Self::F;
+    /// Writes 16 numbers.
+    ///
+    /// # Safety
+    /// `to` must point to 16 writable `f32` (any alignment).
+    unsafe fn store_ptr(self, v: Self::F, to: *mut f32);
+    /// `a + b`.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`.
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once where the CPU can.
+    fn fmadd(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `if a > b { a } else { b }`: `b` where either is NaN, so `max(zero, v)` is a ReLU that keeps NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `if a < b { a } else { b }`: `b` where either is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Square root.
+    fn sqrt(self, v: Self::F) -> Self::F;
+    /// Nearest integer, ties to even, for values within ±2^22.
+    fn round(self, v: Self::F) -> Self::F;
+    /// 2 to the power of `v`, for integral `v` in -126..=127.
+    fn exp2_int(self, v: Self::F) -> Self::F;
+    /// `a > b`, false where either is NaN.
+    fn gt(self, a: Self::F, b: Self::F) -> Self::M;
+    /// `a == b`, false where either is NaN.
+    fn eq(self, a: Self::F, b: Self::F) -> Self::M;
+    /// `if mask { a } else { b }`.
+    fn select(self, mask: Self::M, a: Self::F, b: Self::F) -> Self::F;
+    /// The mask as bits, lane 0 lowest.
+    fn bits(self, mask: Self::M) -> u16;
+    /// A mask from bits, lane 0 lowest.
+    fn mask(self, bits: u16) -> Self::M;
+    /// The transpose of a 16 x 16 matrix of rows.
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES];
+
+    /// All lanes 0.
+    #[inline(always)]
+    fn zero(self) -> Self::F {
+        self.splat(0.0)
+    }
+    /// The first 16 numbers of `from`; panics if there are fewer.
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Self::F {
+        let from = &from[..LANES];
+        // SAFETY: the slice holds 16 numbers.
+        unsafe { self.load_ptr(from.as_ptr()) }
+    }
+    /// Writes to the first 16 numbers of `to`; panics if there are fewer.
+    #[inline(always)]
+    fn store(self, v: Self::F, to: &mut [f32]) {
+        let to = &mut to[..LANES];
+        // SAFETY: the slice holds 16 numbers.
+        unsafe { self.store_ptr(v, to.as_mut_ptr()) }
+    }
+    /// All of `from` (at most 16 numbers are read), then `fill`.
+    #[inline(always)]
+    fn load_partial(self, from: &[f32], fill: f32) -> Self::F {
+        let mut lanes = [fill; LANES];
+        let count = from.len().min(LANES);
+        lanes[..count].copy_from_slice(&from[..count]);
+        self.load(&lanes)
+    }
+    /// The first lanes of `v` to all of `to` (at most 16 numbers are written).
+    #[inline(always)]
+    fn store_partial(self, v: Self::F, to: &mut [f32]) {
+        let count = to.len().min(LANES);
+        to[..count].copy_from_slice(&self.to_array(v)[..count]);
+    }
+    /// The lanes as an array.
+    #[inline(always)]
+    fn to_array(self, v: Self::F) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        self.store(v, &mut lanes);
+        lanes
+    }
+    /// The sum of the lanes, added in halves: `(i) + (i + 8)`, then `+ 4`, `+ 2`, `+ 1`. The same bits on every ISA.
+    #[inline(always)]
+    fn reduce_add(self, v: Self::F) -> f32 {
+        let mut lanes = self.to_array(v);
+        for width in [8, 4, 2, 1] {
+            for i in 0..width {
+                lanes[i] += lanes[i + width];
+            }
+        }
+        lanes[0]
+    }
+    /// The largest lane (no promise for NaN).
+    #[inline(always)]
+    fn reduce_max(self, v: Self::F) -> f32 {
+        let mut lanes = self.to_array(v);
+        for width in [8, 4, 2, 1] {
+            for i in 0..width {
+                lanes[i] = if lanes[i] > lanes[i + width] { lanes[i] } else { lanes[i + width] };
+            }
+        }
+        lanes[0]
+    }
+}
+
+/// The instruction set a kernel is to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// AVX-512 F, BW, DQ and VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// No more than the compiler's baseline.
+    Scalar,
+}
+
+impl Isa {
+    /// The best instruction set of this CPU.
+    pub fn detect() -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if let Some(token) = Avx512::new() {
+                return Isa::Avx512(token);
+            }
+            if let Some(token) = Avx2::new() {
+                return Isa::Avx2(token);
+            }
+        }
+        Isa::Scalar
+    }
+
+    /// Every instruction set this CPU can run, best first.
+    pub fn available() -> Vec<Isa> {
+        #[cfg(target_arch = "x86_64")]
+        let vector = [Avx512::new().map(Isa::Avx512), Avx2::new().map(Isa::Avx2)];
+        #[cfg(not(target_arch = "x86_64"))]
+        let vector = [None; 0];
+        vector.into_iter().flatten().chain([Isa::Scalar]).collect()
+    }
+
+    /// "avx512", "avx2" or "scalar".
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => "avx2",
+            Isa::Scalar => "scalar",
+        }
+    }
+
+    /// Runs `op` with these instructions.
+    pub fn run<K: VectorOp>(self, op: K) -> K::Output {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(s) => s.vectorize(op),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(s) => s.vectorize(op),
+            Isa::Scalar => Scalar.vectorize(op),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
