@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 
 /// A fixed number of `f32`, zeroed at first, aligned to 64 bytes (one cache line, one 512-bit vector).
@@ -26,6 +26,42 @@ impl AlignedBuffer {
         match NonNull::new(data) {
             Some(data) => AlignedBuffer { data, len },
             None => handle_alloc_error(layout),
+        }
+    }
+
+    /// Hands out several parts at once: `reads` shared, `writes` exclusive. Reads may overlap one another.
+    ///
+    /// # Panics
+    /// If a part lies outside the buffer, or a write overlaps any other part.
+    pub fn parts<'a, const R: usize, const W: usize>(
+        &'a mut self,
+        reads: [Range<usize>; R],
+        writes: [Range<usize>; W],
+    ) -> ([&'a [f32]; R], [&'a mut [f32]; W]) {
+        self.check_parts(&reads, &writes);
+        let base = self.data.as_ptr();
+        // SAFETY: `check_parts` has shown every range to lie inside the buffer and every written range to be disjoint
+        // from all others, so no exclusive slice aliases another; all live at most as long as `&mut self`.
+        unsafe {
+            (
+                reads.map(|r| std::slice::from_raw_parts(base.add(r.start), r.len())),
+                writes.map(|w| std::slice::from_raw_parts_mut(base.add(w.start), w.len())),
+            )
+        }
+    }
+
+    fn check_parts(&self, reads: &[Range<usize>], writes: &[Range<usize>]) {
+        let overlap = |a: &Range<usize>, b: &Range<usize>| {
+            !a.is_empty() && !b.is_empty() && a.start < b.end && b.start < a.end
+        };
+        for part in reads.iter().chain(writes) {
+            assert!(part.start <= part.end && part.end <= self.len, "{part:?} lies outside 0..{}", self.len);
+        }
+        for (i, write) in writes.iter().enumerate() {
+            let others = reads.iter().chain(&writes[..i]);
+            if let Some(other) = others.clone().find(|other| overlap(write, other)) {
+                panic!("written part {write:?} overlaps {other:?}");
+            }
         }
     }
 
@@ -76,5 +112,26 @@ mod tests {
         b[36] = 1.0;
         assert_eq!(b[36], 1.0);
         assert!(AlignedBuffer::zeroed(0).is_empty());
+    }
+
+    #[test]
+    fn parts_are_the_ranges_asked_for() {
+        let mut b = AlignedBuffer::zeroed(10);
+        let ([r, again], [w]) = b.parts([0..4, 2..4], [4..10]);
+        assert_eq!((r.len(), again.len(), w.len()), (4, 2, 6));
+        w.fill(2.0);
+        assert_eq!(b.iter().sum::<f32>(), 12.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "overlaps")]
+    fn a_write_never_overlaps_a_read() {
+        AlignedBuffer::zeroed(10).parts([0..5], [4..6]);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside")]
+    fn a_part_never_leaves_the_buffer() {
+        AlignedBuffer::zeroed(10).parts([], [4..11]);
     }
 }
