@@ -1,8 +1,10 @@
 //! The network itself: values, nodes, parameters, inputs, outputs and losses.
 
+use std::collections::HashMap;
+
 use ocellus_tensor::Shape;
 
-use crate::{GraphError, Init, Op};
+use crate::{GraphError, Init, Op, ops};
 
 /// Names a value within one graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,6 +145,8 @@ pub struct Graph {
     inputs: Vec<ValueId>,
     outputs: Vec<Output>,
     losses: Vec<Loss>,
+    values_by_name: HashMap<String, ValueId>,
+    nodes_by_name: HashMap<String, NodeId>,
 }
 
 impl Graph {
@@ -222,19 +226,24 @@ impl Graph {
         }
     }
 
+    /// The value of this name: an input, a parameter, or a node's output.
+    pub fn find_value(&self, name: &str) -> Option<ValueId> {
+        self.values_by_name.get(name).copied()
+    }
+
     /// The parameter of this name.
     pub fn find_param(&self, name: &str) -> Option<ParamId> {
-        self.params.iter().position(|p| p.name == name).map(|i| ParamId(i as u32))
+        self.find_value(name).and_then(|value| self.param_of(value))
     }
 
     /// The node of this name.
     pub fn find_node(&self, name: &str) -> Option<NodeId> {
-        self.nodes.iter().position(|n| n.name == name).map(|i| NodeId(i as u32))
+        self.nodes_by_name.get(name).copied()
     }
 
     /// The input of this name.
     pub fn find_input(&self, name: &str) -> Option<ValueId> {
-        self.inputs.iter().copied().find(|&v| self.value(v).name == name)
+        self.find_value(name).filter(|&value| self.value(value).source == Source::Input)
     }
 
     /// The output of this name.
@@ -259,11 +268,9 @@ impl Graph {
         name: impl Into<String>,
         shape: impl Into<Shape>,
     ) -> Result<ValueId, GraphError> {
-        let name = name.into();
-        if self.find_input(&name).is_some() {
-            return Err(GraphError::Name { name, message: "there is already an input of this name".into() });
-        }
-        let value = self.add_value(name, shape.into(), Source::Input);
+        let (name, shape) = (name.into(), shape.into());
+        ops::representable(&shape).map_err(|message| GraphError::node(&name, message))?;
+        let value = self.add_value(name, shape, Source::Input)?;
         self.inputs.push(value);
         Ok(value)
     }
@@ -279,8 +286,9 @@ impl Graph {
             }
             return Ok(param.value);
         }
+        ops::representable(&spec.shape).map_err(|message| GraphError::node(&spec.name, message))?;
         let id = ParamId(self.params.len() as u32);
-        let value = self.add_value(spec.name.clone(), spec.shape.clone(), Source::Param(id));
+        let value = self.add_value(spec.name.clone(), spec.shape.clone(), Source::Param(id))?;
         let ParamSpec { name, shape, init, role } = spec;
         let (lr_mult, decay_mult) = (1.0, 1.0);
         self.params.push(Param { name, shape, init, role, lr_mult, decay_mult, frozen: false, value });
@@ -295,19 +303,42 @@ impl Graph {
         inputs: Vec<ValueId>,
     ) -> Result<Vec<ValueId>, GraphError> {
         let name = name.into();
-        if self.find_node(&name).is_some() {
-            return Err(GraphError::Name { name, message: "there is already a node of this name".into() });
-        }
-        let shapes: Vec<&Shape> = inputs.iter().map(|&v| self.shape(v)).collect();
-        let shapes = op.output_shapes(&shapes).map_err(|message| GraphError::node(&name, message))?;
+        let shapes = self.check_node(&name, &op, &inputs)?;
         let node = NodeId(self.nodes.len() as u32);
         let mut outputs = Vec::with_capacity(shapes.len());
         for (slot, shape) in shapes.into_iter().enumerate() {
-            let value_name = if slot == 0 { name.clone() } else { format!("{name}:{slot}") };
-            outputs.push(self.add_value(value_name, shape, Source::Node { node, slot: slot as u32 }));
+            let value_name = output_name(&name, slot);
+            outputs.push(self.add_value(value_name, shape, Source::Node { node, slot: slot as u32 })?);
         }
+        self.nodes_by_name.insert(name.clone(), node);
         self.nodes.push(Node { name, op, inputs, outputs: outputs.clone() });
         Ok(outputs)
+    }
+
+    /// Everything that can be wrong with a node, found before anything is added; gives its output shapes.
+    fn check_node(&self, name: &str, op: &Op, inputs: &[ValueId]) -> Result<Vec<Shape>, GraphError> {
+        if self.nodes_by_name.contains_key(name) {
+            return Err(already(name, "a node"));
+        }
+        if let Some(value) = inputs.iter().find(|value| value.index() >= self.values.len()) {
+            let message = format!("reads value {}, the network has {}", value.0, self.values.len());
+            return Err(GraphError::node(name, message));
+        }
+        for &value in inputs.iter().take(op.writes()) {
+            if self.param_of(value).is_none() {
+                let written = &self.value(value).name;
+                return Err(GraphError::node(name, format!("writes {written}, which is no parameter")));
+            }
+        }
+        let shapes: Vec<&Shape> = inputs.iter().map(|&v| self.shape(v)).collect();
+        let shapes = op.output_shapes(&shapes).map_err(|message| GraphError::node(name, message))?;
+        for slot in 0..shapes.len() {
+            let value = output_name(name, slot);
+            if self.values_by_name.contains_key(&value) {
+                return Err(already(&value, "a value"));
+            }
+        }
+        Ok(shapes)
     }
 
     /// Hands `value` out under `name`.
@@ -334,10 +365,24 @@ impl Graph {
         Ok(())
     }
 
-    fn add_value(&mut self, name: String, shape: Shape, source: Source) -> ValueId {
+    fn add_value(&mut self, name: String, shape: Shape, source: Source) -> Result<ValueId, GraphError> {
+        let id = ValueId(self.values.len() as u32);
+        if self.values_by_name.contains_key(&name) {
+            return Err(already(&name, "a value"));
+        }
+        self.values_by_name.insert(name.clone(), id);
         self.values.push(Value { name, shape, source });
-        ValueId(self.values.len() as u32 - 1)
+        Ok(id)
     }
+}
+
+/// The name of output number `slot` of a node.
+fn output_name(node: &str, slot: usize) -> String {
+    if slot == 0 { node.to_string() } else { format!("{node}:{slot}") }
+}
+
+fn already(name: &str, what: &str) -> GraphError {
+    GraphError::Name { name: name.into(), message: format!("there is already {what} of this name") }
 }
 
 /// What [`Graph::add_param`] needs to know.

@@ -1,5 +1,9 @@
 //! Functions applied to each element alone.
 
+use ocellus_tensor::Shape;
+
+use super::{Refusal, expect};
+
 /// An elementwise function. Input: x of any shape. Output: y like x.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
@@ -65,6 +69,18 @@ pub enum Activation {
     },
 }
 
+impl Activation {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x] = expect::inputs(inputs, ["x"])?;
+        match *self {
+            Activation::Clip { low, high } if low > high => {
+                Err(format!("the lower bound {low} is above the upper bound {high}"))
+            }
+            _ => Ok(vec![x.clone()]),
+        }
+    }
+}
+
 /// The gradient of an [`Activation`]. Inputs: x, y (its output), dy. Output: dx. At a kink the derivative from the
 /// left is taken (ReLU'(0) = 0), as PyTorch does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,12 +89,41 @@ pub struct ActivationGrad {
     pub activation: Activation,
 }
 
+impl ActivationGrad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x, y, dy] = expect::inputs(inputs, ["x", "y", "dy"])?;
+        expect::same(x, "x", y, "y")?;
+        expect::same(x, "x", dy, "dy")?;
+        Ok(vec![x.clone()])
+    }
+}
+
 /// x for x > 0, slope x otherwise, slope learned (He et al. 2015).
 ///
 /// Inputs: x `(N, C, H, W)` or `(N, C)`, slope `(C)` or `(1)`. Output: y like x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prelu;
 
+impl Prelu {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x, slope] = expect::inputs(inputs, ["x", "slope"])?;
+        let [_, channels, _, _] = expect::channels(x, "x")?;
+        if slope.dims() != [channels] && slope.dims() != [1] {
+            return Err(format!("slope must have shape ({channels}) or (1), got {slope}"));
+        }
+        Ok(vec![x.clone()])
+    }
+}
+
 /// The gradient of [`Prelu`]. Inputs: x, slope, dy. Outputs: dx, dslope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PreluGrad;
+
+impl PreluGrad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x, slope, dy] = expect::inputs(inputs, ["x", "slope", "dy"])?;
+        Prelu.shape(&[x, slope])?;
+        expect::same(x, "x", dy, "dy")?;
+        Ok(vec![x.clone(), slope.clone()])
+    }
+}

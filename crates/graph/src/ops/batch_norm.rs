@@ -1,5 +1,9 @@
 //! Batch normalisation (Ioffe and Szegedy 2015).
 
+use ocellus_tensor::Shape;
+
+use super::{Refusal, expect};
+
 /// Which mean and variance normalise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Statistics {
@@ -26,6 +30,39 @@ pub struct BatchNorm {
     pub statistics: Statistics,
 }
 
+impl BatchNorm {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let x = self.check(inputs)?;
+        let [n, c, h, w] = expect::channels(x, "x")?;
+        match self.statistics {
+            Statistics::Running => Ok(vec![x.clone()]),
+            // One value has no variance, and its unbiased form would divide by zero.
+            Statistics::Batch if n == 1 && h == 1 && w == 1 => {
+                Err(format!("batch statistics need at least 2 values per channel, x {x} has 1"))
+            }
+            Statistics::Batch => Ok(vec![x.clone(), Shape::from([c]), Shape::from([c])]),
+        }
+    }
+
+    /// Checks the count of inputs and the per-channel vectors; gives x.
+    fn check<'a>(&self, inputs: &[&'a Shape]) -> Result<&'a Shape, Refusal> {
+        const VECTORS: [&str; 4] = ["gamma", "beta", "running_mean", "running_var"];
+        let first = if self.affine { 0 } else { 2 };
+        let last = if self.statistics == Statistics::Running { 4 } else { 2 };
+        let names = &VECTORS[first.min(last)..last];
+        let needed = 1 + names.len();
+        if inputs.len() != needed {
+            let listed: Vec<&str> = std::iter::once("x").chain(names.iter().copied()).collect();
+            return Err(format!("needs {needed} inputs ({}), got {}", listed.join(", "), inputs.len()));
+        }
+        let [_, channels, _, _] = expect::channels(inputs[0], "x")?;
+        for (name, shape) in names.iter().zip(&inputs[1..]) {
+            expect::vector(shape, name, channels)?;
+        }
+        Ok(inputs[0])
+    }
+}
+
 /// The gradient of [`BatchNorm`].
 ///
 /// Inputs: x, dy, gamma (if affine), mean `(C)`, var `(C)` (those that normalised).
@@ -34,6 +71,24 @@ pub struct BatchNorm {
 pub struct BatchNormGrad {
     /// The normalisation this is a gradient of.
     pub norm: BatchNorm,
+}
+
+impl BatchNormGrad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let (x, dy, vectors) = if self.norm.affine {
+            let [x, dy, gamma, mean, var] = expect::inputs(inputs, ["x", "dy", "gamma", "mean", "var"])?;
+            (x, dy, vec![("gamma", gamma), ("mean", mean), ("var", var)])
+        } else {
+            let [x, dy, mean, var] = expect::inputs(inputs, ["x", "dy", "mean", "var"])?;
+            (x, dy, vec![("mean", mean), ("var", var)])
+        };
+        let [_, channels, _, _] = expect::channels(x, "x")?;
+        expect::same(x, "x", dy, "dy")?;
+        for (name, shape) in vectors {
+            expect::vector(shape, name, channels)?;
+        }
+        Ok(vec![x.clone(), Shape::from([channels]), Shape::from([channels])])
+    }
 }
 
 /// `running = (1 - momentum) running + momentum batch`, the variance first made unbiased by `count / (count - 1)`.
@@ -45,4 +100,21 @@ pub struct RunningUpdate {
     pub momentum: f32,
     /// Values per channel in the batch: N H W.
     pub count: usize,
+}
+
+impl RunningUpdate {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let names = ["running_mean", "running_var", "mean", "var"];
+        let [running_mean, running_var, mean, var] = expect::inputs(inputs, names)?;
+        for (name, shape) in [("running_var", running_var), ("mean", mean), ("var", var)] {
+            expect::same(running_mean, "running_mean", shape, name)?;
+        }
+        if self.count < 2 {
+            return Err(format!(
+                "an unbiased variance needs at least 2 values per channel, count = {}",
+                self.count
+            ));
+        }
+        Ok(vec![])
+    }
 }

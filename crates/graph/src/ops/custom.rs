@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use ocellus_tensor::{Shape, Tensor};
 
+use super::{Refusal, expect};
+
 /// An operation of the user's own: shape, forward and backward. It runs in `f32` on plain row-major tensors.
 pub trait CustomOp: Send + Sync + fmt::Debug {
     /// Its name, for messages and summaries.
@@ -39,8 +41,30 @@ impl PartialEq for Custom {
     }
 }
 
+impl Custom {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        self.op.output_shapes(inputs)
+    }
+}
+
 impl PartialEq for CustomGrad {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.op, &other.op) && self.inputs == other.inputs
+    }
+}
+
+impl CustomGrad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let Some((own, gradients)) = inputs.split_at_checked(self.inputs) else {
+            return Err(format!("needs the operation's {} inputs, got {}", self.inputs, inputs.len()));
+        };
+        let outputs = self.op.output_shapes(own)?;
+        if outputs.len() != gradients.len() {
+            return Err(format!("needs {} output gradients, got {}", outputs.len(), gradients.len()));
+        }
+        for (output, gradient) in outputs.iter().zip(gradients) {
+            expect::shape(gradient, "an output's gradient", output)?;
+        }
+        Ok(own.iter().map(|&shape| shape.clone()).collect())
     }
 }

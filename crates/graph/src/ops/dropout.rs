@@ -1,5 +1,9 @@
 //! Dropout (Srivastava et al. 2014), inverted: kept elements are divided by the share kept.
 
+use ocellus_tensor::Shape;
+
+use super::{Refusal, expect};
+
 /// While `active`, each element is zeroed with probability `rate`; the mask is a pure function of (seed, step,
 /// `stream`, element index) by a counter-based generator, so it is recomputed and never stored, and the gradient
 /// is the same operation applied to dy. Not active, y = x.
@@ -13,4 +17,12 @@ pub struct Dropout {
     pub active: bool,
     /// Tells the network's dropouts apart.
     pub stream: u64,
+}
+
+impl Dropout {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x] = expect::inputs(inputs, ["x"])?;
+        expect::within(self.rate, "the dropout rate", 0.0, 1.0)?;
+        Ok(vec![x.clone()])
+    }
 }

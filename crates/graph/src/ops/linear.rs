@@ -1,15 +1,58 @@
 //! The fully connected layer and its gradients.
 
+use ocellus_tensor::Shape;
+
+use super::{Refusal, expect};
+
 /// `y = x w^T + b`.
 ///
 /// Inputs: x `(N, F)`, w `(O, F)`, optionally b `(O)`. Output: y `(N, O)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Linear;
 
+impl Linear {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let ([x, w], b) = expect::inputs_and_maybe(inputs, ["x", "w"], "b")?;
+        let [rows, features] = expect::matrix(x, "input")?;
+        let [out, expected] = expect::matrix(w, "weight")?;
+        if features != expected {
+            return Err(format!("input has {features} features, the weight expects {expected}"));
+        }
+        if let Some(b) = b {
+            expect::vector(b, "the bias", out)?;
+        }
+        Ok(vec![Shape::from([rows, out])])
+    }
+}
+
 /// `dx = dy w`. Inputs: dy `(N, O)`, w `(O, F)`. Output: dx `(N, F)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinearGradInput;
 
+impl LinearGradInput {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [dy, w] = expect::inputs(inputs, ["dy", "w"])?;
+        let [rows, out] = expect::matrix(dy, "dy")?;
+        let [expected, features] = expect::matrix(w, "weight")?;
+        if out != expected {
+            return Err(format!("dy has {out} features, the weight makes {expected}"));
+        }
+        Ok(vec![Shape::from([rows, features])])
+    }
+}
+
 /// `dw = dy^T x`. Inputs: x `(N, F)`, dy `(N, O)`. Output: dw `(O, F)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinearGradWeight;
+
+impl LinearGradWeight {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x, dy] = expect::inputs(inputs, ["x", "dy"])?;
+        let [rows, features] = expect::matrix(x, "input")?;
+        let [dy_rows, out] = expect::matrix(dy, "dy")?;
+        if rows != dy_rows {
+            return Err(format!("input has {rows} rows, dy has {dy_rows}"));
+        }
+        Ok(vec![Shape::from([out, features])])
+    }
+}

@@ -1,5 +1,9 @@
 //! Local response normalisation (Krizhevsky et al. 2012, section 3.3).
 
+use ocellus_tensor::Shape;
+
+use super::{Refusal, expect};
+
 /// Which neighbours are summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LrnRegion {
@@ -27,9 +31,29 @@ pub struct Lrn {
     pub region: LrnRegion,
 }
 
+impl Lrn {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x] = expect::inputs(inputs, ["x"])?;
+        expect::image(x, "x")?;
+        if self.size.is_multiple_of(2) {
+            return Err(format!("size must be odd, got {}", self.size));
+        }
+        expect::sizes("size", &[self.size])?;
+        Ok(vec![x.clone()])
+    }
+}
+
 /// The gradient of [`Lrn`]. Inputs: x, dy. Output: dx.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LrnGrad {
     /// The normalisation this is a gradient of.
     pub lrn: Lrn,
+}
+
+impl LrnGrad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x, dy] = expect::inputs(inputs, ["x", "dy"])?;
+        expect::same(x, "x", dy, "dy")?;
+        self.lrn.shape(&[x])
+    }
 }

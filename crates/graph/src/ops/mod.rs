@@ -11,9 +11,11 @@ mod conv2d;
 mod conv_transpose2d;
 mod custom;
 mod dropout;
+mod expect;
 mod linear;
 mod loss;
 mod lrn;
+mod name;
 mod norm;
 mod pad;
 mod pool;
@@ -24,6 +26,8 @@ mod softmax;
 mod transpose;
 mod update;
 mod upsample;
+
+pub(crate) use expect::representable;
 
 pub use activation::{Activation, ActivationGrad, Prelu, PreluGrad};
 pub use arithmetic::{Binary, BinaryKind, BroadcastTo, MaximumGrad, SumTo};
@@ -106,9 +110,89 @@ pub enum Op {
 /// A refusal: what is wrong, with both numbers. The graph adds the node's name.
 pub type Refusal = String;
 
+/// Runs `$body` with `$op` bound to the attributes, whichever operation it is.
+macro_rules! each_op {
+    ($self:expr, $op:ident => $body:expr) => {
+        match $self {
+            Op::Conv2d($op) => $body,
+            Op::Conv2dGradInput($op) => $body,
+            Op::Conv2dGradWeight($op) => $body,
+            Op::ConvTranspose2d($op) => $body,
+            Op::Linear($op) => $body,
+            Op::LinearGradInput($op) => $body,
+            Op::LinearGradWeight($op) => $body,
+            Op::MaxPool($op) => $body,
+            Op::MaxPoolGrad($op) => $body,
+            Op::AvgPool($op) => $body,
+            Op::AvgPoolGrad($op) => $body,
+            Op::BatchNorm($op) => $body,
+            Op::BatchNormGrad($op) => $body,
+            Op::RunningUpdate($op) => $body,
+            Op::Norm($op) => $body,
+            Op::NormGrad($op) => $body,
+            Op::Lrn($op) => $body,
+            Op::LrnGrad($op) => $body,
+            Op::Activation($op) => $body,
+            Op::ActivationGrad($op) => $body,
+            Op::Prelu($op) => $body,
+            Op::PreluGrad($op) => $body,
+            Op::Dropout($op) => $body,
+            Op::Binary($op) => $body,
+            Op::MaximumGrad($op) => $body,
+            Op::SumTo($op) => $body,
+            Op::BroadcastTo($op) => $body,
+            Op::Concat($op) => $body,
+            Op::Slice($op) => $body,
+            Op::SliceGrad($op) => $body,
+            Op::Reshape($op) => $body,
+            Op::Transpose($op) => $body,
+            Op::Pad($op) => $body,
+            Op::PadGrad($op) => $body,
+            Op::Upsample($op) => $body,
+            Op::UpsampleGrad($op) => $body,
+            Op::Softmax($op) => $body,
+            Op::SoftmaxGrad($op) => $body,
+            Op::Reduce($op) => $body,
+            Op::Loss($op) => $body,
+            Op::LossGrad($op) => $body,
+            Op::Accuracy($op) => $body,
+            Op::Accumulate($op) => $body,
+            Op::SgdUpdate($op) => $body,
+            Op::AdamUpdate($op) => $body,
+            Op::Custom($op) => $body,
+            Op::CustomGrad($op) => $body,
+        }
+    };
+}
+
 impl Op {
     /// The shapes of the outputs, or what is wrong with the inputs.
-    pub fn output_shapes(&self, _inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
-        Err("shape rules are being written".into())
+    ///
+    /// ```
+    /// use ocellus_graph::{Op, ops::Linear};
+    /// use ocellus_tensor::Shape;
+    ///
+    /// let (x, w) = (Shape::from([8, 1024]), Shape::from([10, 512]));
+    /// let refusal = Op::Linear(Linear).output_shapes(&[&x, &w]).unwrap_err();
+    /// assert_eq!(refusal, "input has 1024 features, the weight expects 512");
+    /// ```
+    pub fn output_shapes(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let outputs = each_op!(self, op => op.shape(inputs))?;
+        for output in &outputs {
+            expect::representable(output)?;
+        }
+        Ok(outputs)
+    }
+
+    /// How many of the inputs, counted from the first, are parameters that the operation writes in place.
+    pub fn writes(&self) -> usize {
+        match self {
+            Op::RunningUpdate(_) => 2,
+            Op::Accumulate(_) => 1,
+            Op::SgdUpdate(op) if op.momentum == 0.0 => 1,
+            Op::SgdUpdate(_) => 2,
+            Op::AdamUpdate(_) => 3,
+            _ => 0,
+        }
     }
 }

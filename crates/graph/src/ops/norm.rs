@@ -1,5 +1,9 @@
 //! Group, layer and instance normalisation: statistics of one image, in training and inference alike.
 
+use ocellus_tensor::Shape;
+
+use super::{Refusal, expect};
+
 /// What one mean and variance are taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NormAxes {
@@ -24,6 +28,26 @@ pub struct Norm {
     pub affine: bool,
 }
 
+impl Norm {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let x = if self.affine {
+            let [x, gamma, beta] = expect::inputs(inputs, ["x", "gamma", "beta"])?;
+            let [_, channels, _, _] = expect::channels(x, "x")?;
+            expect::vector(gamma, "gamma", channels)?;
+            expect::vector(beta, "beta", channels)?;
+            x
+        } else {
+            let [x] = expect::inputs(inputs, ["x"])?;
+            x
+        };
+        let [_, channels, _, _] = expect::channels(x, "x")?;
+        if let NormAxes::Groups(groups) = self.axes {
+            expect::divides(groups, channels, "input")?;
+        }
+        Ok(vec![x.clone()])
+    }
+}
+
 /// The gradient of [`Norm`]; statistics are computed again.
 ///
 /// Inputs: x, dy, gamma (if affine). Outputs: dx, dgamma `(C)`, dbeta `(C)`.
@@ -31,4 +55,21 @@ pub struct Norm {
 pub struct NormGrad {
     /// The normalisation this is a gradient of.
     pub norm: Norm,
+}
+
+impl NormGrad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let (x, dy) = if self.norm.affine {
+            let [x, dy, gamma] = expect::inputs(inputs, ["x", "dy", "gamma"])?;
+            self.norm.shape(&[x, gamma, gamma])?;
+            (x, dy)
+        } else {
+            let [x, dy] = expect::inputs(inputs, ["x", "dy"])?;
+            self.norm.shape(&[x])?;
+            (x, dy)
+        };
+        expect::same(x, "x", dy, "dy")?;
+        let [_, channels, _, _] = expect::channels(x, "x")?;
+        Ok(vec![x.clone(), Shape::from([channels]), Shape::from([channels])])
+    }
 }

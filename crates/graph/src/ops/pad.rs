@@ -2,6 +2,8 @@
 
 use ocellus_tensor::{Padding, Shape};
 
+use super::{Refusal, expect};
+
 /// What fills the border.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PadMode {
@@ -26,6 +28,33 @@ pub struct Pad {
     pub mode: PadMode,
 }
 
+impl Pad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x] = expect::inputs(inputs, ["x"])?;
+        let [n, c, h, w] = expect::image(x, "x")?;
+        let (Padding { top, left, bottom, right }, [first, last]) = (self.padding, self.channels);
+        expect::padding_sizes(&self.padding)?;
+        expect::sizes("channel padding", &self.channels)?;
+        expect::sizes("input", x)?;
+        if first + last > 0 && !matches!(self.mode, PadMode::Constant(_)) {
+            return Err(format!("only constants pad channels, asked for {first} before and {last} after"));
+        }
+        if self.mode == PadMode::Reflect {
+            reflects(h, "height", top.max(bottom))?;
+            reflects(w, "width", left.max(right))?;
+        }
+        Ok(vec![Shape::from([n, c + first + last, h + top + bottom, w + left + right])])
+    }
+}
+
+/// A mirror without the edge pixel shows at most `size - 1` others.
+fn reflects(size: usize, what: &str, padding: usize) -> Result<(), Refusal> {
+    if padding < size {
+        return Ok(());
+    }
+    Err(format!("reflecting {padding} pixels needs a {what} above {padding}, got {size}"))
+}
+
 /// The gradient of [`Pad`]: dy of the image itself, plus (reflect, replicate) that of the border pixels it made.
 ///
 /// Input: dy. Output: dx of shape `input`.
@@ -35,4 +64,12 @@ pub struct PadGrad {
     pub pad: Pad,
     /// Shape of the padded x.
     pub input: Shape,
+}
+
+impl PadGrad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [dy] = expect::inputs(inputs, ["dy"])?;
+        expect::shape(dy, "dy", &self.pad.shape(&[&self.input])?[0])?;
+        Ok(vec![self.input.clone()])
+    }
 }

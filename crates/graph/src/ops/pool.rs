@@ -2,6 +2,8 @@
 
 use ocellus_tensor::{Rounding, Shape, Window};
 
+use super::{Refusal, expect};
+
 /// The largest value under each window; padding never wins.
 ///
 /// Input: x `(N, C, H, W)`. Output: y `(N, C, H', W')`. `window: None` is global: y is `(N, C, 1, 1)`.
@@ -13,6 +15,32 @@ pub struct MaxPool {
     pub rounding: Rounding,
 }
 
+impl MaxPool {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x] = expect::inputs(inputs, ["x"])?;
+        Ok(vec![pooled(x, self.window.as_ref(), self.rounding)?])
+    }
+}
+
+/// The shape after pooling x by `window`, or wholly.
+fn pooled(x: &Shape, window: Option<&Window>, rounding: Rounding) -> Result<Shape, Refusal> {
+    let [n, c, h, w] = expect::image(x, "x")?;
+    let Some(window) = window else {
+        return Ok(Shape::from([n, c, 1, 1]));
+    };
+    let [height, width] = expect::window_output(window, [h, w], rounding)?;
+    for axis in 0..2 {
+        let ((before, after), reach) = (window.padding.along(axis), window.reach(axis));
+        let padding = before.max(after);
+        if padding >= reach {
+            return Err(format!(
+                "padding {padding} with a kernel reaching over {reach} pixels: a window would lie wholly outside"
+            ));
+        }
+    }
+    Ok(Shape::from([n, c, height, width]))
+}
+
 /// The gradient of [`MaxPool`]: each dy goes to the first largest pixel (row by row) under its window.
 ///
 /// Inputs: x, dy. Output: dx like x.
@@ -20,6 +48,14 @@ pub struct MaxPool {
 pub struct MaxPoolGrad {
     /// The pooling this is a gradient of.
     pub pool: MaxPool,
+}
+
+impl MaxPoolGrad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x, dy] = expect::inputs(inputs, ["x", "dy"])?;
+        expect::shape(dy, "dy", &self.pool.shape(&[x])?[0])?;
+        Ok(vec![x.clone()])
+    }
 }
 
 /// The mean of each window.
@@ -36,6 +72,13 @@ pub struct AvgPool {
     pub count_include_pad: bool,
 }
 
+impl AvgPool {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x] = expect::inputs(inputs, ["x"])?;
+        Ok(vec![pooled(x, self.window.as_ref(), self.rounding)?])
+    }
+}
+
 /// The gradient of [`AvgPool`]. Input: dy. Output: dx of shape `input`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AvgPoolGrad {
@@ -43,4 +86,12 @@ pub struct AvgPoolGrad {
     pub pool: AvgPool,
     /// Shape of the pooled x.
     pub input: Shape,
+}
+
+impl AvgPoolGrad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [dy] = expect::inputs(inputs, ["dy"])?;
+        expect::shape(dy, "dy", &self.pool.shape(&[&self.input])?[0])?;
+        Ok(vec![self.input.clone()])
+    }
 }

@@ -1,10 +1,22 @@
 //! What training does to parameters: ordinary nodes that write the parameters they read first.
 
+use ocellus_tensor::Shape;
+
+use super::{Refusal, expect};
+
 /// `sum += scale * gradient`. Inputs: sum (parameter, written), gradient. No outputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Accumulate {
     /// Factor, 1 / number of parts for a mean.
     pub scale: f32,
+}
+
+impl Accumulate {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [sum, gradient] = expect::inputs(inputs, ["sum", "gradient"])?;
+        expect::same(sum, "sum", gradient, "gradient")?;
+        Ok(vec![])
+    }
 }
 
 /// Stochastic gradient descent with momentum (Sutskever et al. 2013, PyTorch's form):
@@ -24,6 +36,22 @@ pub struct SgdUpdate {
     pub lr_mult: f32,
 }
 
+impl SgdUpdate {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let (w, gradient, lr) = if self.momentum == 0.0 {
+            let [w, gradient, lr] = expect::inputs(inputs, ["w", "gradient", "lr"])?;
+            (w, gradient, lr)
+        } else {
+            let [w, velocity, gradient, lr] = expect::inputs(inputs, ["w", "velocity", "gradient", "lr"])?;
+            expect::same(w, "w", velocity, "velocity")?;
+            (w, gradient, lr)
+        };
+        expect::same(w, "w", gradient, "gradient")?;
+        expect::scalar(lr, "lr")?;
+        Ok(vec![])
+    }
+}
+
 /// AdamW (Kingma and Ba 2015; decay decoupled after Loshchilov and Hutter 2019):
 /// `m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr lr_mult ((m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + decay w)`.
 ///
@@ -40,4 +68,16 @@ pub struct AdamUpdate {
     pub weight_decay: f32,
     /// Multiplies lr.
     pub lr_mult: f32,
+}
+
+impl AdamUpdate {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [w, m, v, gradient, lr, t] = expect::inputs(inputs, ["w", "m", "v", "gradient", "lr", "t"])?;
+        for (name, shape) in [("m", m), ("v", v), ("gradient", gradient)] {
+            expect::same(w, "w", shape, name)?;
+        }
+        expect::scalar(lr, "lr")?;
+        expect::scalar(t, "t")?;
+        Ok(vec![])
+    }
 }

@@ -2,6 +2,8 @@
 
 use ocellus_tensor::Shape;
 
+use super::{Refusal, expect};
+
 /// How new pixels are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Interpolation {
@@ -20,6 +22,21 @@ pub struct Upsample {
     pub interpolation: Interpolation,
 }
 
+impl Upsample {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x] = expect::inputs(inputs, ["x"])?;
+        let [n, c, h, w] = expect::image(x, "x")?;
+        let [down, across] = self.factor;
+        if down == 0 || across == 0 {
+            return Err(format!("factors must be at least 1, got {down}x{across}"));
+        }
+        match (h.checked_mul(down), w.checked_mul(across)) {
+            (Some(height), Some(width)) => Ok(vec![Shape::from([n, c, height, width])]),
+            _ => Err(format!("{h}x{w} enlarged {down}x{across} times is larger than can be counted")),
+        }
+    }
+}
+
 /// The gradient of [`Upsample`]. Input: dy. Output: dx of shape `input`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UpsampleGrad {
@@ -27,4 +44,12 @@ pub struct UpsampleGrad {
     pub upsample: Upsample,
     /// Shape of the enlarged x.
     pub input: Shape,
+}
+
+impl UpsampleGrad {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [dy] = expect::inputs(inputs, ["dy"])?;
+        expect::shape(dy, "dy", &self.upsample.shape(&[&self.input])?[0])?;
+        Ok(vec![self.input.clone()])
+    }
 }
