@@ -1,1 +1,17 @@
+//! Files to numbers and back: safetensors, NumPy's `.npy` and `.npz`, and Ocellus's own model file.
+//!
+//! What is read here is not trusted: every length is checked against what is really there before it is used,
+//! memory stays in proportion to the file, nothing in a file is ever executed, and a damaged or foreign file gives
+//! one sentence that names the file, what is wrong with it and what to do next. What is written replaces the old
+//! file in one step or not at all ([`write_atomically`]).
+#![forbid(unsafe_code)]
 
+mod atomic;
+mod error;
+pub mod npy;
+pub mod npz;
+mod numbers;
+pub mod safetensors;
+
+pub use atomic::{Sink, write_atomically};
+pub use error::FormatError;
