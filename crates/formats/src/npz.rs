@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
-use ocellus_tensor::Weights;
+use ocellus_tensor::{Tensor, Weights};
 use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
@@ -53,16 +53,25 @@ pub fn write(path: impl AsRef<Path>, arrays: &Weights) -> Result<(), FormatError
 /// Writes `arrays` to `out`.
 pub fn encode(out: &mut dyn Sink, arrays: &Weights) -> io::Result<()> {
     let mut archive = ZipWriter::new(out);
-    for (name, tensor) in arrays {
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .last_modified_time(DateTime::default())
-            .large_file(size_of_val(tensor.data()) >= (1 << 32) - (1 << 16));
-        archive.start_file(format!("{name}.npy"), options)?;
-        npy::encode(&mut archive, tensor)?;
+    let written = arrays.iter().try_for_each(|(name, tensor)| add_member(&mut archive, name, tensor));
+    if written.is_err() {
+        // Its destructor would try to finish the archive, fail again and print that on standard error.
+        std::mem::forget(archive);
+        return written;
     }
     archive.finish()?;
     Ok(())
+}
+
+fn add_member(archive: &mut ZipWriter<&mut dyn Sink>, name: &str, tensor: &Tensor) -> io::Result<()> {
+    // A member near 4 GiB needs the long form of its size fields.
+    let large = size_of_val(tensor.data()) >= (1 << 32) - (1 << 16);
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(DateTime::default())
+        .large_file(large);
+    archive.start_file(format!("{name}.npy"), options)?;
+    npy::encode(archive, tensor)
 }
 
 fn decode_stream(source: impl Read + Seek, file: &str) -> Result<Weights, FormatError> {
@@ -105,7 +114,6 @@ fn check_end(member: &mut dyn Read) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ocellus_tensor::Tensor;
     use std::io::Write;
 
     fn arrays() -> Weights {
