@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use ocellus_tensor::Shape;
 
+use crate::guard::refuse_probabilities;
 use crate::{GraphError, Init, Op, ops};
 
 /// Names a value within one graph.
@@ -296,6 +297,9 @@ impl Graph {
     }
 
     /// Appends a node; its output shapes follow from the operation's rule. Returns its output values.
+    ///
+    /// Refused: a name that is taken, inputs that the operation's shape rule refuses, writing anything but a
+    /// parameter, and a loss on logits that is given probabilities.
     pub fn add_node(
         &mut self,
         name: impl Into<String>,
@@ -332,6 +336,7 @@ impl Graph {
         }
         let shapes: Vec<&Shape> = inputs.iter().map(|&v| self.shape(v)).collect();
         let shapes = op.output_shapes(&shapes).map_err(|message| GraphError::node(name, message))?;
+        refuse_probabilities(self, op, inputs).map_err(|message| GraphError::node(name, message))?;
         for slot in 0..shapes.len() {
             let value = output_name(name, slot);
             if self.values_by_name.contains_key(&value) {

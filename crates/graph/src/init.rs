@@ -69,3 +69,39 @@ pub enum Init {
     /// Bilinear interpolation, for transposed convolutions that enlarge (Long et al. 2015, section 3.3).
     Bilinear,
 }
+
+impl Init {
+    /// He et al. 2015 for ReLU networks: normal with variance 2 / fan-in.
+    pub fn he_normal() -> Self {
+        let gain = std::f32::consts::SQRT_2;
+        Init::VarianceScaling { gain, fan: Fan::In, distribution: Distribution::Normal }
+    }
+
+    /// He et al. 2015: uniform with variance 2 / fan-in.
+    pub fn he_uniform() -> Self {
+        let gain = std::f32::consts::SQRT_2;
+        Init::VarianceScaling { gain, fan: Fan::In, distribution: Distribution::Uniform }
+    }
+
+    /// Glorot and Bengio 2010: normal with variance 2 / (fan-in + fan-out).
+    pub fn xavier_normal() -> Self {
+        Init::VarianceScaling { gain: 1.0, fan: Fan::Average, distribution: Distribution::Normal }
+    }
+
+    /// Glorot and Bengio 2010: uniform with variance 2 / (fan-in + fan-out).
+    pub fn xavier_uniform() -> Self {
+        Init::VarianceScaling { gain: 1.0, fan: Fan::Average, distribution: Distribution::Uniform }
+    }
+
+    /// LeCun et al. 1998: normal with variance 1 / fan-in.
+    pub fn lecun_normal() -> Self {
+        Init::VarianceScaling { gain: 1.0, fan: Fan::In, distribution: Distribution::Normal }
+    }
+
+    /// Uniform between -1/sqrt(fan-in) and 1/sqrt(fan-in), PyTorch's default for linear layers.
+    pub fn inverse_root_fan_in() -> Self {
+        // The half-width is gain sqrt(3 / fan).
+        let gain = 1.0 / 3.0_f32.sqrt();
+        Init::VarianceScaling { gain, fan: Fan::In, distribution: Distribution::Uniform }
+    }
+}

@@ -6,12 +6,16 @@
 //! threads, clocks or `unsafe` in this crate.
 #![forbid(unsafe_code)]
 
+mod builder;
 mod error;
 mod graph;
+mod guard;
 mod init;
 pub mod ops;
 
+pub use builder::{BatchNormSpec, Builder, Conv, ConvTranspose, Dense};
 pub use error::GraphError;
 pub use graph::{Graph, Loss, Node, NodeId, Output, Param, ParamId, ParamSpec, Role, Source, Value, ValueId};
+pub use guard::holds_probabilities;
 pub use init::{Distribution, Fan, Init};
 pub use ops::Op;
