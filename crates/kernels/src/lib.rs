@@ -5,4 +5,6 @@
 
 pub mod isa;
 pub mod layout;
+pub mod random;
+pub mod reference;
 pub mod threads;
