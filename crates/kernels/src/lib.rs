@@ -3,8 +3,10 @@
 //! Fast kernels demand an instruction set as a value ([`isa::Isa`]), share their work over a [`threads::ThreadPool`]
 //! and give the same bits at any number of threads.
 
+pub mod conv;
 pub mod isa;
 pub mod layout;
 pub mod random;
 pub mod reference;
+pub mod peak;
 pub mod threads;

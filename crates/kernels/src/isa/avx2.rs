@@ -32,6 +32,10 @@ impl Simd for Avx2 {
     const REGISTERS: usize = 8;
 
     #[inline(always)]
+    unsafe fn assume() -> Self {
+        Avx2 { detected: () }
+    }
+    #[inline(always)]
     fn vectorize<K: VectorOp>(self, op: K) -> K::Output {
         #[target_feature(enable = "avx2,fma")]
         fn enabled<K: VectorOp>(token: Avx2, op: K) -> K::Output {

@@ -47,6 +47,12 @@ pub trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// Block vectors that fit the register file.
     const REGISTERS: usize;
 
+    /// The proof, without a check.
+    ///
+    /// # Safety
+    /// The CPU must support the instructions: detection must have made a value of this type before.
+    unsafe fn assume() -> Self;
+
     /// Runs `op` in a function compiled with these instructions.
     fn vectorize<K: VectorOp>(self, op: K) -> K::Output;
 

@@ -17,6 +17,10 @@ impl Simd for Scalar {
     const REGISTERS: usize = 4;
 
     #[inline(always)]
+    unsafe fn assume() -> Self {
+        Scalar
+    }
+    #[inline(always)]
     fn vectorize<K: VectorOp>(self, op: K) -> K::Output {
         op.run(self)
     }

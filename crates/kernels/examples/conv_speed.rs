@@ -1,0 +1,173 @@
+//! The fraction of this machine's own peak that each convolution reaches, measured in the same run:
+//! `cargo run --release -p ocellus-kernels --example conv_speed [-- resnet50|resnet20|lenet [batch [threads]]]`.
+
+use std::time::Instant;
+
+use ocellus_kernels::conv::{ConvForward, ConvInputGrad, Epilogue, InputLayout};
+use ocellus_kernels::isa::Isa;
+use ocellus_kernels::layout::blocked_len;
+use ocellus_kernels::peak::{memory_read_bandwidth, peak_flops};
+use ocellus_kernels::threads::ThreadPool;
+use ocellus_tensor::{AlignedBuffer, ConvGeometry, Rounding, Window};
+
+/// Seconds spent on one measurement.
+const BUDGET: f64 = 0.12;
+
+/// A square convolution: channels in and out, image size, kernel, stride, padding.
+struct Layer(usize, usize, usize, usize, usize, usize);
+
+const RESNET50: &[Layer] = &[
+    Layer(3, 64, 224, 7, 2, 3),
+    Layer(64, 64, 56, 1, 1, 0),
+    Layer(64, 64, 56, 3, 1, 1),
+    Layer(64, 256, 56, 1, 1, 0),
+    Layer(256, 64, 56, 1, 1, 0),
+    Layer(256, 128, 56, 1, 1, 0),
+    Layer(128, 128, 56, 3, 2, 1),
+    Layer(256, 512, 56, 1, 2, 0),
+    Layer(128, 512, 28, 1, 1, 0),
+    Layer(512, 128, 28, 1, 1, 0),
+    Layer(128, 128, 28, 3, 1, 1),
+    Layer(512, 256, 28, 1, 1, 0),
+    Layer(256, 256, 28, 3, 2, 1),
+    Layer(512, 1024, 28, 1, 2, 0),
+    Layer(256, 1024, 14, 1, 1, 0),
+    Layer(1024, 256, 14, 1, 1, 0),
+    Layer(256, 256, 14, 3, 1, 1),
+    Layer(1024, 512, 14, 1, 1, 0),
+    Layer(512, 512, 14, 3, 2, 1),
+    Layer(1024, 2048, 14, 1, 2, 0),
+    Layer(512, 2048, 7, 1, 1, 0),
+    Layer(2048, 512, 7, 1, 1, 0),
+    Layer(512, 512, 7, 3, 1, 1),
+];
+const RESNET20: &[Layer] = &[
+    Layer(3, 16, 32, 3, 1, 1),
+    Layer(16, 16, 32, 3, 1, 1),
+    Layer(16, 32, 32, 3, 2, 1),
+    Layer(16, 32, 32, 1, 2, 0),
+    Layer(32, 32, 16, 3, 1, 1),
+    Layer(32, 64, 16, 3, 2, 1),
+    Layer(64, 64, 8, 3, 1, 1),
+];
+const LENET: &[Layer] = &[
+    Layer(1, 6, 28, 5, 1, 2),
+    Layer(6, 16, 14, 5, 1, 0),
+    Layer(1, 20, 28, 5, 1, 0),
+    Layer(20, 50, 12, 5, 1, 0),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| arguments.first().is_none_or(|a| a == name || a == "all");
+    let batch =
+        |or: &[usize]| arguments.get(1).map_or(or.to_vec(), |b| vec![b.parse().expect("a batch size")]);
+    let threads = arguments.get(2).map(|t| t.parse().expect("a number of threads"));
+    let pool = threads.map_or_else(ThreadPool::for_this_machine, ThreadPool::new);
+    let isa = Isa::detect();
+    let peak = peak_flops(&pool, isa);
+    let bandwidth = memory_read_bandwidth(&pool, isa);
+    println!(
+        "{} x {} threads: {:.0} GFLOP/s, {:.1} GB/s",
+        isa.name(),
+        pool.threads(),
+        peak / 1e9,
+        bandwidth / 1e9
+    );
+    for (name, layers, batches) in [
+        ("resnet50", RESNET50, vec![1, 16]),
+        ("resnet20", RESNET20, vec![128]),
+        ("lenet", LENET, vec![1, 64]),
+    ] {
+        for n in batch(&batches) {
+            if wanted(name) {
+                convolutions(&pool, isa, name, layers, n);
+            }
+        }
+    }
+}
+
+fn convolutions(pool: &ThreadPool, isa: Isa, name: &str, layers: &[Layer], batch: usize) {
+    println!("\n{name}, batch {batch}: fraction of peak\n{:>38} forward   input  weight", "");
+    let mut totals = [[0.0; 2]; 3];
+    for &Layer(c, o, size, kernel, stride, padding) in layers {
+        let window = Window::square(kernel).stride(stride).padding(padding);
+        let output = window.output([size; 2], Rounding::Floor).expect("the window fits");
+        let (in_channels, out_channels) = (c, o);
+        let g =
+            ConvGeometry { batch, in_channels, out_channels, groups: 1, input: [size; 2], output, window };
+        // Taken next to the layer, for the clock and the neighbours change within seconds.
+        let peak = peak_flops(pool, isa);
+        let ideal = 2.0 * g.macs() as f64 / peak;
+        let seconds = [forward(pool, isa, g), input_grad(pool, isa, g), weight_grad(pool, isa, g)];
+        print!("{c:>5} -> {o:<5} {size:>3}x{size:<3} {kernel}x{kernel} s{stride} {:>8.3} ms ", ideal * 1e3);
+        for (total, time) in totals.iter_mut().zip(seconds) {
+            print!(" {:>6.1}%", 100.0 * ideal / time);
+            *total = [total[0] + ideal, total[1] + time];
+        }
+        println!();
+    }
+    print!("{:>38}", "all");
+    totals.iter().for_each(|[ideal, time]| print!(" {:>6.1}%", 100.0 * ideal / time));
+    println!();
+}
+
+/// The best time of several runs.
+fn time(mut run: impl FnMut()) -> f64 {
+    run();
+    let (begin, mut best) = (Instant::now(), f64::INFINITY);
+    let mut rounds = 0;
+    while rounds < 3 || begin.elapsed().as_secs_f64() < BUDGET {
+        let start = Instant::now();
+        run();
+        best = best.min(start.elapsed().as_secs_f64());
+        rounds += 1;
+    }
+    best
+}
+
+fn numbers(len: usize) -> AlignedBuffer {
+    let mut buffer = AlignedBuffer::zeroed(len);
+    buffer.iter_mut().enumerate().for_each(|(i, v)| *v = (i % 7) as f32 * 0.1 - 0.3);
+    buffer
+}
+
+fn input(g: &ConvGeometry) -> (InputLayout, AlignedBuffer) {
+    let [h, w] = g.input;
+    if g.in_channels <= 4 {
+        (InputLayout::Plain, numbers(g.batch * g.in_channels * h * w))
+    } else {
+        (InputLayout::Blocked, numbers(blocked_len(g.batch, g.in_channels, h, w)))
+    }
+}
+
+fn output(g: &ConvGeometry) -> AlignedBuffer {
+    numbers(blocked_len(g.batch, g.out_channels, g.output[0], g.output[1]))
+}
+
+fn forward(pool: &ThreadPool, isa: Isa, g: ConvGeometry) -> f64 {
+    let (layout, x) = input(&g);
+    let recipe = ConvForward::new(g, isa, layout).expect("supported");
+    let weight = numbers(g.out_channels * g.group_in() * g.window.taps());
+    let mut packed = AlignedBuffer::zeroed(recipe.packed_len());
+    recipe.pack(pool, &weight, None, &mut packed);
+    let mut scratch = AlignedBuffer::zeroed(recipe.scratch_len(pool.threads()));
+    let (mut y, bias) = (output(&g), numbers(g.out_channels));
+    let epilogue = Epilogue { bias: Some(&bias), residual: None, relu: true };
+    time(|| recipe.run(pool, &x, &packed, epilogue, &mut scratch, &mut y))
+}
+
+fn input_grad(pool: &ThreadPool, isa: Isa, g: ConvGeometry) -> f64 {
+    let recipe = ConvInputGrad::new(g, isa).expect("supported");
+    let weight = numbers(g.out_channels * g.group_in() * g.window.taps());
+    let mut packed = AlignedBuffer::zeroed(recipe.packed_len());
+    recipe.pack(pool, &weight, &mut packed);
+    let mut scratch = AlignedBuffer::zeroed(recipe.scratch_len(pool.threads()));
+    let dy = output(&g);
+    let mut dx = AlignedBuffer::zeroed(blocked_len(g.batch, g.in_channels, g.input[0], g.input[1]));
+    time(|| recipe.run(pool, &dy, &packed, None, &mut scratch, &mut dx))
+}
+
+fn weight_grad(_: &ThreadPool, _: Isa, _: ConvGeometry) -> f64 {
+    1.0
+}

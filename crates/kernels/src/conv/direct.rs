@@ -1,0 +1,367 @@
+//! Direct convolution: one or more passes over the blocked layout, tile by tile.
+//!
+//! ```text
+//! for each pass, each (image, block of output rows, group, chunk of panels) in parallel:
+//!     prepare the input rows (in place, or staged with halo and stride taken out)
+//!     for each panel of up to V * 16 output channels: for each row or pair of rows, each tile of pixels:
+//!         micro-kernel with its epilogue
+//! ```
+//!
+//! The panel stays in the second-level cache over the rows, the rows over the panels.
+
+use crate::isa::{Isa, LANES};
+use crate::layout::{BLOCK, blocks};
+use crate::threads::{SharedMut, ThreadPool};
+
+use super::pack::{PanelJob, WeightView};
+use super::pass::Pass;
+use super::source::{Source, SourceShape};
+use super::tile::{TileArgs, max_pixels, pairs, tile};
+use super::{Epilogue, InputLayout};
+
+/// Most vectors of output channels in any tile.
+const MOST_VECTORS: usize = 4;
+
+/// The two sides of a convolution: channels (all groups) and pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Side {
+    pub channels: usize,
+    pub size: [usize; 2],
+}
+
+/// A convolution as passes: plain data, the same for every thread count.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Direct {
+    isa: Isa,
+    batch: usize,
+    groups: usize,
+    from: Side,
+    to: Side,
+    layout: InputLayout,
+    /// Vectors of output channels in a full panel.
+    vectors: usize,
+    passes: Vec<Step>,
+}
+
+/// A pass and where its input and packed weights lie.
+#[derive(Clone, Debug, PartialEq)]
+struct Step {
+    pass: Pass,
+    source: Source,
+    /// Kernel index of each tap.
+    taps: Vec<usize>,
+    /// Where its packed weights start.
+    packed: usize,
+}
+
+/// What a [`Direct`] is made of.
+pub(crate) struct DirectSpec {
+    pub isa: Isa,
+    pub batch: usize,
+    pub groups: usize,
+    pub from: Side,
+    pub to: Side,
+    pub layout: InputLayout,
+    pub kernel_width: usize,
+    pub passes: Vec<Pass>,
+}
+
+/// The arrays of one run.
+pub(crate) struct DirectRun<'a> {
+    pub x: &'a [f32],
+    pub packed: &'a [f32],
+    pub epilogue: Epilogue<'a>,
+    pub scratch: &'a mut [f32],
+    pub y: &'a mut [f32],
+}
+
+/// A panel: its first block of output channels in the group, and how many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Panel {
+    block: usize,
+    vectors: usize,
+}
+
+/// What the tasks of one pass share.
+struct Job<'a> {
+    direct: &'a Direct,
+    step: &'a Step,
+    x: &'a [f32],
+    packed: &'a [f32],
+    epilogue: Epilogue<'a>,
+    y: SharedMut<'a, f32>,
+    row_blocks: usize,
+    /// Parts into which each group's panels are split.
+    chunks: usize,
+}
+
+/// One task's place.
+struct Place {
+    image: usize,
+    row: usize,
+    rows: usize,
+    group: usize,
+}
+
+impl Direct {
+    /// `None` where groups do not fall on block boundaries.
+    pub fn new(spec: DirectSpec) -> Option<Self> {
+        let DirectSpec { isa, batch, groups, from, to, layout, kernel_width, passes } = spec;
+        let whole_blocks = |side: Side| (side.channels / groups).is_multiple_of(BLOCK);
+        if groups > 1 && !(whole_blocks(from) && whole_blocks(to) && layout == InputLayout::Blocked) {
+            return None;
+        }
+        let (channels, lanes) = (from.channels / groups, blocks(to.channels / groups) * LANES);
+        let shape = source_shape(from, layout, groups);
+        let mut packed = 0;
+        let mut step = |pass: Pass| {
+            let source = Source::new(&pass, shape);
+            let tap = |&row: &usize| pass.cols.kernel.iter().map(move |&col| row * kernel_width + col);
+            let taps = pass.rows.kernel.iter().flat_map(tap).collect();
+            let start = packed;
+            packed += groups * lanes * channels * pass.taps();
+            Step { source, taps, packed: start, pass }
+        };
+        let passes = passes.into_iter().map(&mut step).collect();
+        let vectors = if max_pixels(isa, 2) > 0 { 2 } else { 1 };
+        Some(Direct { isa, batch, groups, from, to, layout, vectors, passes })
+    }
+
+    /// Numbers of packed weights.
+    pub fn packed_len(&self) -> usize {
+        self.passes.iter().map(|step| self.groups * self.group_packed_len(step)).sum()
+    }
+
+    fn group_packed_len(&self, step: &Step) -> usize {
+        self.panel_rows(step) * blocks(self.to.channels / self.groups) * LANES
+    }
+
+    /// Weight vectors of one output channel block: the length of the reduction.
+    fn panel_rows(&self, step: &Step) -> usize {
+        self.from.channels / self.groups * step.taps.len()
+    }
+
+    /// Packs the weights. `view(group)` shows them as the passes see them; `scale` has a factor per output channel.
+    pub fn pack<'a>(
+        &self,
+        pool: &ThreadPool,
+        view: &(dyn Fn(usize) -> WeightView<'a> + Sync),
+        scale: Option<&[f32]>,
+        packed: &mut [f32],
+    ) {
+        assert_eq!(packed.len(), self.packed_len(), "packed length");
+        let lanes = self.to.channels / self.groups;
+        assert!(scale.is_none_or(|s| s.len() == self.to.channels), "one scale per output channel");
+        let out = SharedMut::new(packed);
+        let panels = self.panels();
+        for step in &self.passes {
+            pool.run(self.groups * panels, &|task| {
+                let (group, Panel { block, vectors }) = (task / panels, self.panel(task % panels));
+                let rows = self.panel_rows(step);
+                let start = step.packed + group * self.group_packed_len(step) + block * LANES * rows;
+                // SAFETY: panels are disjoint parts of the packed weights.
+                let panel = unsafe { out.part(start, vectors * LANES * rows) };
+                let lane = block * LANES;
+                let count = (lanes - lane).min(vectors * LANES);
+                let job = PanelJob {
+                    view: view(group),
+                    taps: &step.taps,
+                    lane,
+                    lanes: count,
+                    vectors,
+                    channels: self.from.channels / self.groups,
+                    block: self.layout.step(),
+                    scale: scale.map(|s| &s[group * lanes + lane..][..count]),
+                };
+                job.pack(panel);
+            });
+        }
+    }
+
+    /// Scratch numbers for `threads` threads.
+    pub fn scratch_len(&self, threads: usize) -> usize {
+        threads * self.thread_scratch_len()
+    }
+
+    fn thread_scratch_len(&self) -> usize {
+        let blocks = source_shape(self.from, self.layout, self.groups).blocks;
+        let most = self.passes.iter().map(|step| step.source.scratch_len(blocks)).max();
+        most.unwrap_or(0).next_multiple_of(LANES)
+    }
+
+    /// Runs every pass.
+    pub fn run(&self, pool: &ThreadPool, run: DirectRun<'_>) {
+        let DirectRun { x, packed, epilogue, scratch, y } = run;
+        assert_eq!(x.len(), self.batch * self.image_len(), "input length");
+        assert_eq!(y.len(), self.batch * plane(self.to) * blocks(self.to.channels) * BLOCK, "output length");
+        assert_eq!(packed.len(), self.packed_len(), "packed length");
+        assert!(epilogue.residual.is_none_or(|r| r.len() == y.len()), "residual length");
+        assert!(epilogue.bias.is_none_or(|b| b.len() == self.to.channels), "one bias per output channel");
+        assert!(scratch.len() >= self.scratch_len(pool.threads()), "scratch length");
+        let (scratch, y) = (SharedMut::new(scratch), SharedMut::new(y));
+        for step in &self.passes {
+            let row_blocks = step.pass.rows.count.div_ceil(step.source.rows);
+            let chunks = self.chunks(pool.threads(), step, row_blocks);
+            let job = Job { direct: self, step, x, packed, epilogue, y, row_blocks, chunks };
+            let tasks = self.batch * row_blocks * self.groups * chunks;
+            pool.run_with_thread(tasks, &|thread, task| {
+                let len = self.thread_scratch_len();
+                // SAFETY: each thread has its own part of the scratch memory.
+                job.run(task, unsafe { scratch.part(thread * len, len) });
+            });
+        }
+    }
+
+    /// Floats of one input image.
+    fn image_len(&self) -> usize {
+        let step = self.layout.step();
+        self.from.channels.div_ceil(step) * step * plane(self.from)
+    }
+
+    /// Panels of one group.
+    fn panels(&self) -> usize {
+        let blocks = blocks(self.to.channels / self.groups);
+        blocks / self.vectors + (blocks % self.vectors).count_ones() as usize
+    }
+
+    /// The `index`-th panel of a group: full ones first, the rest in powers of two.
+    fn panel(&self, index: usize) -> Panel {
+        let blocks = blocks(self.to.channels / self.groups);
+        let full = blocks / self.vectors;
+        if index < full {
+            return Panel { block: index * self.vectors, vectors: self.vectors };
+        }
+        let mut block = full * self.vectors;
+        for _ in full..index {
+            block += 1 << (blocks - block).ilog2();
+        }
+        Panel { block, vectors: 1 << (blocks - block).ilog2() }
+    }
+
+    /// Into how many chunks to split a group's panels so that all threads have work. This may depend on the number
+    /// of threads because it changes no sum.
+    fn chunks(&self, threads: usize, step: &Step, row_blocks: usize) -> usize {
+        let (panels, units) = (self.panels(), self.batch * row_blocks * self.groups);
+        // Staging a number costs about as much as six multiply-adds of a lane.
+        let lanes = self.vectors * LANES * step.taps.len();
+        let cost = |chunks: usize| {
+            let work = panels.div_ceil(chunks) * lanes + 6;
+            (units * chunks).div_ceil(threads) * work
+        };
+        (1..=panels.min(4 * threads)).min_by_key(|&chunks| cost(chunks)).unwrap_or(1)
+    }
+}
+
+impl Job<'_> {
+    /// Computes one task's part of the output.
+    fn run(&self, task: usize, scratch: &mut [f32]) {
+        let (direct, step) = (self.direct, self.step);
+        let (unit, chunk) = (task / self.chunks, task % self.chunks);
+        let (unit, group) = (unit / direct.groups, unit % direct.groups);
+        let (image, row_block) = (unit / self.row_blocks, unit % self.row_blocks);
+        let row = row_block * step.source.rows;
+        let place = Place { image, row, rows: step.source.rows.min(step.pass.rows.count - row), group };
+        let shape = source_shape(direct.from, direct.layout, direct.groups);
+        let group_len = direct.image_len() / direct.groups;
+        let x = &self.x[image * direct.image_len() + group * group_len..][..group_len];
+        let x = step.source.prepare(x, shape, row, scratch);
+        let panels = direct.panels();
+        for panel in chunk * panels / self.chunks..(chunk + 1) * panels / self.chunks {
+            self.run_panel(direct.panel(panel), &place, x);
+        }
+    }
+
+    /// Computes the output channels of one panel for a block of rows.
+    fn run_panel(&self, panel: Panel, place: &Place, x: &[f32]) {
+        let (direct, step) = (self.direct, self.step);
+        let Side { size: [_, width], .. } = direct.to;
+        let group_lanes = direct.to.channels / direct.groups;
+        let mut bias = [0.0; MOST_VECTORS * LANES];
+        if let Some(all) = self.epilogue.bias {
+            let lane = panel.block * LANES;
+            let count = (group_lanes - lane).min(panel.vectors * LANES);
+            bias[..count].copy_from_slice(&all[place.group * group_lanes + lane..][..count]);
+        }
+        let rows = direct.panel_rows(step);
+        let weights = step.packed + place.group * direct.group_packed_len(step) + panel.block * LANES * rows;
+        let weights = &self.packed[weights..][..panel.vectors * LANES * rows];
+        let block = (place.image * direct.groups + place.group) * blocks(group_lanes) + panel.block;
+        let pixel = (step.pass.rows.start + place.row * step.pass.rows.step) * width + step.pass.cols.start;
+        let y = (block * plane(direct.to) + pixel) * BLOCK;
+        let args = TileArgs {
+            x: x.as_ptr(),
+            x_block_step: step.source.block_step,
+            x_row_step: step.source.row_step,
+            taps: &step.source.taps,
+            channels: direct.from.channels / direct.groups,
+            weights: weights.as_ptr(),
+            y: self.y.as_ptr().wrapping_add(y),
+            residual: self.epilogue.residual.map_or(std::ptr::null(), |r| r[y..].as_ptr()),
+            y_step: step.pass.cols.step * BLOCK,
+            y_row_step: step.pass.rows.step * width * BLOCK,
+            y_block_step: plane(direct.to) * BLOCK,
+            bias: bias.as_ptr(),
+            relu: self.epilogue.relu,
+        };
+        // SAFETY: `prepare` laid out every tap of every pixel of these rows for all blocks; the panel was packed for
+        // this step; `y` is the task's own rows of its own channels, inside the checked length; the tile functions
+        // are those of `direct.isa`.
+        unsafe { self.run_rows(args, panel.vectors, place.rows) }
+    }
+
+    /// Cuts `rows` rows into tiles: all rows as one line where they follow one another, else pairs of narrow rows.
+    unsafe fn run_rows(&self, mut args: TileArgs<'_>, vectors: usize, rows: usize) {
+        let (direct, step) = (self.direct, self.step);
+        let width = step.pass.cols.count;
+        let dense_output = args.y_row_step == width * args.y_step;
+        if step.source.dense && dense_output {
+            // SAFETY: passed on to the caller.
+            return unsafe { self.run_line(&args, vectors, [1, rows * width]) };
+        }
+        let paired = pairs(direct.isa, direct.layout.step(), vectors, width);
+        let mut row = 0;
+        while row < rows {
+            let height = if paired && row + 1 < rows { 2 } else { 1 };
+            // SAFETY: passed on to the caller.
+            unsafe { self.run_line(&args, vectors, [height, width]) };
+            args.x = args.x.wrapping_add(height * args.x_row_step);
+            args.y = args.y.wrapping_add(height * args.y_row_step);
+            if !args.residual.is_null() {
+                args.residual = args.residual.wrapping_add(height * args.y_row_step);
+            }
+            row += height;
+        }
+    }
+
+    /// One line of pixels, one or two rows high, in tiles of nearly equal width.
+    unsafe fn run_line(&self, args: &TileArgs<'_>, vectors: usize, [height, width]: [usize; 2]) {
+        let (isa, x_step) = (self.direct.isa, self.direct.layout.step());
+        let tiles = if height == 2 { 1 } else { width.div_ceil(max_pixels(isa, vectors)) };
+        let mut args = *args;
+        let (mut from, mut done) = (0, 0);
+        while done < tiles {
+            done += 1;
+            let to = width * done / tiles;
+            let pixels = to - from;
+            // SAFETY: passed on to the caller.
+            unsafe { tile(isa, x_step, vectors, [height, pixels])(&args) };
+            args.x = args.x.wrapping_add(pixels * x_step);
+            args.y = args.y.wrapping_add(pixels * args.y_step);
+            if !args.residual.is_null() {
+                args.residual = args.residual.wrapping_add(pixels * args.y_step);
+            }
+            from = to;
+        }
+    }
+}
+
+/// Pixels of one side's image.
+fn plane(side: Side) -> usize {
+    side.size[0] * side.size[1]
+}
+
+/// One group's input, as the source sees it.
+fn source_shape(from: Side, layout: InputLayout, groups: usize) -> SourceShape {
+    let step = layout.step();
+    SourceShape { blocks: (from.channels / groups).div_ceil(step), size: from.size, step }
+}

@@ -1,0 +1,86 @@
+//! The forward convolution, with its epilogue.
+
+use ocellus_tensor::ConvGeometry;
+
+use crate::isa::Isa;
+use crate::layout::BLOCK;
+use crate::threads::ThreadPool;
+
+use super::direct::{Direct, DirectRun, DirectSpec, Side};
+use super::pack::WeightView;
+use super::pass::Pass;
+use super::{Epilogue, InputLayout};
+
+/// How to compute `y = relu(conv(x, w) + bias + residual)`.
+///
+/// `x` is blocked `(N, C, H, W)` or plain, `w` is OIHW (packed beforehand), `y` is blocked `(N, O, H', W')`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvForward {
+    geometry: ConvGeometry,
+    direct: Direct,
+}
+
+impl ConvForward {
+    /// The recipe for a geometry, or `None` where the fast kernels do not reach: groups whose channels are no
+    /// multiple of 16 (except depthwise), or plain input of more than 16 channels.
+    pub fn new(geometry: ConvGeometry, isa: Isa, input: InputLayout) -> Option<Self> {
+        if input == InputLayout::Plain && geometry.in_channels > BLOCK {
+            return None;
+        }
+        let direct = Direct::new(DirectSpec {
+            isa,
+            batch: geometry.batch,
+            groups: geometry.groups,
+            from: Side { channels: geometry.in_channels, size: geometry.input },
+            to: Side { channels: geometry.out_channels, size: geometry.output },
+            layout: input,
+            kernel_width: geometry.window.kernel[1],
+            passes: vec![Pass::forward(&geometry)],
+        })?;
+        Some(ConvForward { geometry, direct })
+    }
+
+    /// The geometry.
+    pub fn geometry(&self) -> &ConvGeometry {
+        &self.geometry
+    }
+
+    /// Numbers of packed weights.
+    pub fn packed_len(&self) -> usize {
+        self.direct.packed_len()
+    }
+
+    /// Packs `weight` (OIHW), each output channel times its `scale` (a folded BatchNorm), into
+    /// `packed_len()` numbers.
+    pub fn pack(&self, pool: &ThreadPool, weight: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
+        let g = &self.geometry;
+        let (inputs, taps) = (g.group_in(), g.window.taps());
+        assert_eq!(weight.len(), g.out_channels * inputs * taps, "weight length");
+        let group_len = g.group_out() * inputs * taps;
+        let view = |group: usize| WeightView {
+            weight: &weight[group * group_len..][..group_len],
+            lane_step: inputs * taps,
+            source_step: taps,
+        };
+        self.direct.pack(pool, &view, scale, packed);
+    }
+
+    /// Scratch numbers for a pool of `threads` threads.
+    pub fn scratch_len(&self, threads: usize) -> usize {
+        self.direct.scratch_len(threads)
+    }
+
+    /// Computes `y`, every element of it, padding lanes included. `scratch` has at least
+    /// `scratch_len(pool.threads())` numbers of any value.
+    pub fn run(
+        &self,
+        pool: &ThreadPool,
+        x: &[f32],
+        packed: &[f32],
+        epilogue: Epilogue<'_>,
+        scratch: &mut [f32],
+        y: &mut [f32],
+    ) {
+        self.direct.run(pool, DirectRun { x, packed, epilogue, scratch, y });
+    }
+}

@@ -1,0 +1,81 @@
+//! The gradient of a convolution with respect to its input: passes of stride 1 over the output's gradient.
+
+use ocellus_tensor::ConvGeometry;
+
+use crate::isa::Isa;
+use crate::threads::ThreadPool;
+
+use super::direct::{Direct, DirectRun, DirectSpec, Side};
+use super::pack::WeightView;
+use super::pass::Pass;
+use super::{Epilogue, InputLayout};
+
+/// How to compute `dx = conv_transpose(dy, w) + add`.
+///
+/// `dy` is blocked `(N, O, H', W')`, `w` is OIHW (packed beforehand), `dx` is blocked `(N, C, H, W)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvInputGrad {
+    geometry: ConvGeometry,
+    direct: Direct,
+}
+
+impl ConvInputGrad {
+    /// The recipe for a geometry, or `None` for groups whose channels are no multiple of 16 (except depthwise).
+    pub fn new(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
+        let direct = Direct::new(DirectSpec {
+            isa,
+            batch: geometry.batch,
+            groups: geometry.groups,
+            from: Side { channels: geometry.out_channels, size: geometry.output },
+            to: Side { channels: geometry.in_channels, size: geometry.input },
+            layout: InputLayout::Blocked,
+            kernel_width: geometry.window.kernel[1],
+            passes: Pass::gradient(&geometry),
+        })?;
+        Some(ConvInputGrad { geometry, direct })
+    }
+
+    /// The geometry (of the forward convolution).
+    pub fn geometry(&self) -> &ConvGeometry {
+        &self.geometry
+    }
+
+    /// Numbers of packed weights.
+    pub fn packed_len(&self) -> usize {
+        self.direct.packed_len()
+    }
+
+    /// Packs `weight` (OIHW) into `packed_len()` numbers.
+    pub fn pack(&self, pool: &ThreadPool, weight: &[f32], packed: &mut [f32]) {
+        let g = &self.geometry;
+        let (inputs, taps) = (g.group_in(), g.window.taps());
+        assert_eq!(weight.len(), g.out_channels * inputs * taps, "weight length");
+        let group_len = g.group_out() * inputs * taps;
+        let view = |group: usize| WeightView {
+            weight: &weight[group * group_len..][..group_len],
+            lane_step: taps,
+            source_step: inputs * taps,
+        };
+        self.direct.pack(pool, &view, None, packed);
+    }
+
+    /// Scratch numbers for a pool of `threads` threads.
+    pub fn scratch_len(&self, threads: usize) -> usize {
+        self.direct.scratch_len(threads)
+    }
+
+    /// Computes `dx`, every element of it, padding lanes included. `add`, in the layout of `dx`, is added to it.
+    /// `scratch` has at least `scratch_len(pool.threads())` numbers of any value.
+    pub fn run(
+        &self,
+        pool: &ThreadPool,
+        dy: &[f32],
+        packed: &[f32],
+        add: Option<&[f32]>,
+        scratch: &mut [f32],
+        dx: &mut [f32],
+    ) {
+        let epilogue = Epilogue { residual: add, ..Epilogue::default() };
+        self.direct.run(pool, DirectRun { x: dy, packed, epilogue, scratch, y: dx });
+    }
+}
