@@ -1,1 +1,33 @@
+//! Data for training and evaluation: sources, decoding, preprocessing, augmentation and batches.
+//!
+//! ```text
+//! Dataset::open -> Split::verify -> statistics -> Preprocess + Augment -> Loader -> Batch
+//! ```
+//!
+//! Everything random depends on (seed, epoch, sample) only, so that the same seed gives the same batches
+//! with any number of threads, and an epoch can be resumed from its middle.
+#![forbid(unsafe_code)]
 
+mod augment;
+mod dataset;
+mod decode;
+mod error;
+mod image;
+mod loader;
+mod preprocess;
+mod rng;
+mod sampler;
+mod sources;
+mod split;
+mod statistics;
+
+pub use augment::{Augment, AugmentKind, RandomPlace};
+pub use dataset::{Dataset, OpenOptions, SplitLists};
+pub use error::{DataError, DecodeError};
+pub use image::{Image, ImageView};
+pub use loader::{Batch, Loader, LoaderConfig};
+pub use preprocess::{ChannelOrder, Fit, Preprocess, Preprocessor};
+pub use rng::{Rng, Stream};
+pub use sampler::Sampler;
+pub use split::{Excluded, ImageShape, Sample, Split, VerifyOptions};
+pub use statistics::statistics;

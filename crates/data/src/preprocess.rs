@@ -1,0 +1,444 @@
+//! From a decoded image to the numbers a network reads.
+//!
+//! ```text
+//! channels -> resize -> crop (or pad) -> (value / 255 - mean) / std, channel by channel
+//! ```
+
+use fast_image_resize as fir;
+
+use crate::error::DataError;
+use crate::image::{Image, ImageView};
+
+/// The largest side that may be asked for, in pixels.
+const MAX_SIDE: u32 = 8192;
+/// The largest image that a resize may make on the way to a crop, in pixels.
+const MAX_RESIZED_PIXELS: u64 = 64 << 20;
+
+/// How an image of another shape is made to fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// Keep the aspect, cover the size, cut off what stands over on both sides.
+    #[default]
+    Crop,
+    /// Give up the aspect.
+    Stretch,
+    /// Keep the aspect, show all of the image, fill the rest with the mean (0 after normalisation).
+    Letterbox,
+}
+
+/// The order of the colour channels that the network expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelOrder {
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Blue, green, red, as Caffe's networks mostly expect.
+    Bgr,
+}
+
+/// How an image becomes a network's input. It is stored with the model.
+///
+/// An image that already has the wanted `size` is neither resized nor cropped. All others, with sides
+/// (w, h) and the wanted size (W, H):
+///
+/// - `Crop`: resized so that the shorter side is `resize` and the longer `floor(resize * longer / shorter)`; or,
+///   where `resize` is `None` or that would not cover the size, to the smallest that covers it. Then the
+///   middle is cut out, at offset `floor((side - wanted) / 2)`.
+/// - `Stretch`: resized to `size`, or with `resize` to `size * resize / min(size)` and the middle cut out.
+/// - `Letterbox`: resized to the largest that fits in `size`, and put in the middle. `resize` is not used.
+///
+/// Resizing is bilinear: a triangle filter as wide as the reduction, as Pillow and torchvision do, or over
+/// the four nearest pixels only (as OpenCV does) without `antialias`. The result is rounded to 8 bits.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Preprocess {
+    /// 1 (grey) or 3 (colour).
+    pub channels: usize,
+    /// Height and width of the network's input, in pixels.
+    pub size: [u32; 2],
+    /// The shorter side before the crop, in pixels.
+    #[serde(default)]
+    pub resize: Option<u32>,
+    /// What to do with other shapes.
+    #[serde(default)]
+    pub fit: Fit,
+    /// Whether reducing averages over all pixels.
+    #[serde(default = "yes")]
+    pub antialias: bool,
+    /// The order of the channels.
+    #[serde(default)]
+    pub order: ChannelOrder,
+    /// The mean of each channel, in the order of `order`, where pixels are 0 to 1.
+    pub mean: Vec<f32>,
+    /// The standard deviation of each channel, likewise. (1/255 gives pixels from 0 to 255.)
+    pub std: Vec<f32>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Preprocess {
+    /// Centre crop to `size` (height, width) without a prior resize, mean 0 and deviation 1: pixels are 0 to 1.
+    pub fn new(channels: usize, size: [u32; 2]) -> Self {
+        Self {
+            channels,
+            size,
+            resize: None,
+            fit: Fit::Crop,
+            antialias: true,
+            order: ChannelOrder::Rgb,
+            mean: vec![0.0; channels],
+            std: vec![1.0; channels],
+        }
+    }
+
+    /// The same with another mean and deviation, such as [`crate::statistics`] gives.
+    #[must_use]
+    pub fn normalised(mut self, mean: Vec<f32>, std: Vec<f32>) -> Self {
+        (self.mean, self.std) = (mean, std);
+        self
+    }
+
+    /// The number of values of one input: `channels * height * width`.
+    pub fn output_len(&self) -> usize {
+        self.channels * self.size[0] as usize * self.size[1] as usize
+    }
+
+    /// Checks all settings, which may come from a file.
+    ///
+    /// # Errors
+    /// Names the setting and its value.
+    pub fn validate(&self) -> Result<(), DataError> {
+        let fault = |message: String| Err(DataError::Setting(message));
+        if self.channels != 1 && self.channels != 3 {
+            return fault(format!("preprocessing: channels must be 1 or 3, not {}", self.channels));
+        }
+        if self.size.iter().chain(&self.resize).any(|&side| side == 0 || side > MAX_SIDE) {
+            return fault(format!(
+                "preprocessing: size {:?} and resize {:?} must lie between 1 and {MAX_SIDE}",
+                self.size, self.resize
+            ));
+        }
+        if self.mean.len() != self.channels || self.std.len() != self.channels {
+            return fault(format!(
+                "preprocessing: {} means and {} deviations for {} channels",
+                self.mean.len(),
+                self.std.len(),
+                self.channels
+            ));
+        }
+        if self.std.iter().any(|&s| !(s.is_finite() && s > 0.0)) || self.mean.iter().any(|m| !m.is_finite()) {
+            return fault(format!(
+                "preprocessing: mean {:?} must be finite and std {:?} above 0",
+                self.mean, self.std
+            ));
+        }
+        Ok(())
+    }
+
+    /// One image as (C, H, W). For many, keep a [`Preprocessor`].
+    ///
+    /// # Errors
+    /// The settings are invalid.
+    pub fn apply(&self, image: &Image) -> Result<Vec<f32>, DataError> {
+        let mut out = vec![0.0; self.output_len()];
+        Preprocessor::new(self)?.evaluate(image.view(), &mut out)?;
+        Ok(out)
+    }
+}
+
+/// [`Preprocess`] made ready: lookup tables and buffers, for use by one thread.
+pub struct Preprocessor {
+    settings: Preprocess,
+    /// For each output channel, the normalised value of each byte.
+    tables: Vec<[f32; 256]>,
+    resizer: fir::Resizer,
+    grey: Vec<u8>,
+    resized: Vec<u8>,
+}
+
+/// A part of an image, in source pixels, to be resized.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct SourceBox {
+    pub(crate) left: f64,
+    pub(crate) top: f64,
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+}
+
+/// Where the output lies on the (resized) image; it may reach outside.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Placement {
+    /// Resize this part of the source (all of it if `None`) to this width and height first.
+    pub(crate) resize: Option<(u32, u32)>,
+    pub(crate) source: Option<SourceBox>,
+    /// The output's left and top edge on that.
+    pub(crate) left: i64,
+    pub(crate) top: i64,
+    pub(crate) flip: bool,
+    pub(crate) fill: Fill,
+}
+
+/// What lies outside the image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Fill {
+    Black,
+    Mean,
+}
+
+impl Preprocessor {
+    /// Checks the settings and makes the tables.
+    ///
+    /// # Errors
+    /// The settings are invalid.
+    pub fn new(settings: &Preprocess) -> Result<Self, DataError> {
+        settings.validate()?;
+        let channel = |(mean, std): (&f32, &f32)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
+        Ok(Self {
+            tables: settings.mean.iter().zip(&settings.std).map(channel).collect(),
+            settings: settings.clone(),
+            resizer: fir::Resizer::new(),
+            grey: Vec::new(),
+            resized: Vec::new(),
+        })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Preprocess {
+        &self.settings
+    }
+
+    /// Writes one image as (C, H, W), `output_len` values, with no random change.
+    ///
+    /// # Errors
+    /// The output has another length, or the image's fields contradict each other.
+    pub fn evaluate(&mut self, image: ImageView<'_>, out: &mut [f32]) -> Result<(), DataError> {
+        let placement = self.placement(image.width, image.height);
+        self.write(image, &placement, out)
+    }
+
+    /// Where the output of an image of this size lies without augmentation.
+    pub(crate) fn placement(&self, width: u32, height: u32) -> Placement {
+        let [target_height, target_width] = self.settings.size;
+        let target = (target_width, target_height);
+        let (resized, fill) = match self.settings.fit {
+            _ if (width, height) == target => ((width, height), Fill::Black),
+            Fit::Crop => (self.cover((width, height), target), Fill::Black),
+            Fit::Stretch => (self.stretch(target), Fill::Black),
+            Fit::Letterbox => (fit_inside((width, height), target), Fill::Mean),
+        };
+        if u64::from(resized.0) * u64::from(resized.1) > MAX_RESIZED_PIXELS {
+            return whole(target, Some(middle_box((width, height), resized, target)));
+        }
+        Placement {
+            resize: (resized != (width, height)).then_some(resized),
+            source: None,
+            left: offset(resized.0, target.0),
+            top: offset(resized.1, target.1),
+            flip: false,
+            fill,
+        }
+    }
+
+    fn cover(&self, size: (u32, u32), target: (u32, u32)) -> (u32, u32) {
+        let (width, height) = size;
+        if let Some(shorter) = self.settings.resize {
+            let resized = if width <= height {
+                (shorter, scale(height, shorter, width))
+            } else {
+                (scale(width, shorter, height), shorter)
+            };
+            if resized.0 >= target.0 && resized.1 >= target.1 {
+                return resized;
+            }
+        }
+        // The side that is the scarcer decides: w/W against h/H.
+        if u64::from(width) * u64::from(target.1) <= u64::from(height) * u64::from(target.0) {
+            (target.0, scale(height, target.0, width).max(target.1))
+        } else {
+            (scale(width, target.1, height).max(target.0), target.1)
+        }
+    }
+
+    fn stretch(&self, target: (u32, u32)) -> (u32, u32) {
+        let shorter = target.0.min(target.1);
+        match self.settings.resize.filter(|&r| r > shorter) {
+            Some(resize) => (scale(target.0, resize, shorter), scale(target.1, resize, shorter)),
+            None => target,
+        }
+    }
+
+    /// Writes the part of the image that the placement shows.
+    pub(crate) fn write(
+        &mut self,
+        image: ImageView<'_>,
+        placement: &Placement,
+        out: &mut [f32],
+    ) -> Result<(), DataError> {
+        check_view(&image)?;
+        if out.len() != self.settings.output_len() {
+            let wanted = self.settings.output_len();
+            return Err(DataError::Setting(format!("an input takes {wanted} values, not {}", out.len())));
+        }
+        let mut grey = std::mem::take(&mut self.grey);
+        let mut image = image;
+        if image.channels == 3 && self.settings.channels == 1 {
+            image.convert(1, &mut grey);
+            image = ImageView { channels: 1, pixels: &grey, ..image };
+        }
+        let mut resized = std::mem::take(&mut self.resized);
+        let result = match placement.resize {
+            Some(size) => self.resize(image, placement.source, size, &mut resized).map(|()| {
+                image = ImageView { width: size.0, height: size.1, pixels: &resized, ..image };
+            }),
+            None => Ok(()),
+        };
+        if result.is_ok() {
+            self.project(image, placement, out);
+        }
+        (self.grey, self.resized) = (grey, resized);
+        result
+    }
+
+    fn resize(
+        &mut self,
+        image: ImageView<'_>,
+        source: Option<SourceBox>,
+        (width, height): (u32, u32),
+        out: &mut Vec<u8>,
+    ) -> Result<(), DataError> {
+        let kind = if image.channels == 1 { fir::PixelType::U8 } else { fir::PixelType::U8x3 };
+        out.resize(width as usize * height as usize * usize::from(image.channels), 0);
+        let filter = fir::FilterType::Bilinear;
+        let algorithm = if self.settings.antialias {
+            fir::ResizeAlg::Convolution(filter)
+        } else {
+            fir::ResizeAlg::Interpolation(filter)
+        };
+        let mut options = fir::ResizeOptions::new().resize_alg(algorithm).use_alpha(false);
+        if let Some(b) = source {
+            options = options.crop(b.left, b.top, b.width, b.height);
+        }
+        let fault = |e: &dyn std::fmt::Display| DataError::Setting(format!("cannot resize an image: {e}"));
+        let from = fir::images::ImageRef::new(image.width, image.height, image.pixels, kind)
+            .map_err(|e| fault(&e))?;
+        let mut to = fir::images::Image::from_slice_u8(width, height, out, kind).map_err(|e| fault(&e))?;
+        self.resizer.resize(&from, &mut to, &options).map_err(|e| fault(&e))
+    }
+
+    /// Normalises the window of the image that the output shows: (H, W, C) bytes to (C, H, W).
+    fn project(&self, image: ImageView<'_>, placement: &Placement, out: &mut [f32]) {
+        let [height, width] = self.settings.size.map(|side| side as usize);
+        let columns = overlap(placement.left, width, image.width);
+        for (channel, plane) in out.chunks_exact_mut(height * width).enumerate() {
+            let table = &self.tables[channel];
+            let source_channel = match (image.channels, self.settings.order) {
+                (1, _) => 0,
+                (_, ChannelOrder::Rgb) => channel,
+                (_, ChannelOrder::Bgr) => 2 - channel,
+            };
+            let fill = if placement.fill == Fill::Black { table[0] } else { 0.0 };
+            for (y, row) in plane.chunks_exact_mut(width).enumerate() {
+                let source_y = placement.top + y as i64;
+                if source_y < 0 || source_y >= i64::from(image.height) {
+                    row.fill(fill);
+                    continue;
+                }
+                let start = source_y as usize * image.width as usize + columns.source;
+                let inside = columns.from..columns.from + columns.count;
+                // Mirrored, the inside lies at the other end of the row.
+                let inside = if placement.flip { width - inside.end..width - inside.start } else { inside };
+                row[..inside.start].fill(fill);
+                row[inside.end..].fill(fill);
+                let target = &mut row[inside];
+                if image.channels == 1 {
+                    let pixels = image.pixels[start..start + columns.count].iter().copied();
+                    look_up(target, pixels, table, placement.flip);
+                } else {
+                    let pixels = &image.pixels[start * 3..(start + columns.count) * 3];
+                    let pixels = pixels.as_chunks::<3>().0.iter();
+                    match source_channel {
+                        0 => look_up(target, pixels.map(|p| p[0]), table, placement.flip),
+                        1 => look_up(target, pixels.map(|p| p[1]), table, placement.flip),
+                        _ => look_up(target, pixels.map(|p| p[2]), table, placement.flip),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn look_up(target: &mut [f32], pixels: impl Iterator<Item = u8>, table: &[f32; 256], flip: bool) {
+    if flip {
+        target.iter_mut().rev().zip(pixels).for_each(|(t, p)| *t = table[usize::from(p)]);
+    } else {
+        target.iter_mut().zip(pixels).for_each(|(t, p)| *t = table[usize::from(p)]);
+    }
+}
+
+/// The columns of the output that lie on the image.
+struct Overlap {
+    /// The first such column of the output, and of the image.
+    from: usize,
+    source: usize,
+    count: usize,
+}
+
+fn overlap(left: i64, width: usize, image_width: u32) -> Overlap {
+    let from = (-left).clamp(0, width as i64);
+    let end = (i64::from(image_width) - left).clamp(from, width as i64);
+    Overlap { from: from as usize, source: (left + from).max(0) as usize, count: (end - from) as usize }
+}
+
+/// All of a source box, resized to the target.
+pub(crate) fn whole(target: (u32, u32), source: Option<SourceBox>) -> Placement {
+    Placement { resize: Some(target), source, left: 0, top: 0, flip: false, fill: Fill::Black }
+}
+
+/// The part of the source that the middle `target` of the `resized` image shows.
+fn middle_box(size: (u32, u32), resized: (u32, u32), target: (u32, u32)) -> SourceBox {
+    let side = |full: u32, resized: u32, target: u32| {
+        let length = f64::from(full) * f64::from(target) / f64::from(resized);
+        ((f64::from(full) - length) / 2.0, length)
+    };
+    let (left, width) = side(size.0, resized.0, target.0);
+    let (top, height) = side(size.1, resized.1, target.1);
+    SourceBox { left, top, width, height }
+}
+
+fn fit_inside(size: (u32, u32), target: (u32, u32)) -> (u32, u32) {
+    let rounded = |side: u32, to: u32, from: u32| {
+        ((u64::from(side) * u64::from(to) + u64::from(from) / 2) / u64::from(from)).max(1) as u32
+    };
+    if u64::from(size.0) * u64::from(target.1) >= u64::from(size.1) * u64::from(target.0) {
+        (target.0, rounded(size.1, target.0, size.0).min(target.1))
+    } else {
+        (rounded(size.0, target.1, size.1).min(target.0), target.1)
+    }
+}
+
+/// `floor(side * to / from)`, at most 2^32 - 1.
+fn scale(side: u32, to: u32, from: u32) -> u32 {
+    u32::try_from(u64::from(side) * u64::from(to) / u64::from(from.max(1))).unwrap_or(u32::MAX)
+}
+
+/// Half of what stands over, rounded down; negative where the image is the smaller.
+fn offset(side: u32, target: u32) -> i64 {
+    (i64::from(side) - i64::from(target)).div_euclid(2)
+}
+
+/// The fields of an [`Image`] are open, so they are checked before they are trusted.
+fn check_view(image: &ImageView<'_>) -> Result<(), DataError> {
+    let ImageView { width, height, channels, pixels } = *image;
+    let expected = u64::from(width) * u64::from(height) * u64::from(channels);
+    if expected == 0 || (channels != 1 && channels != 3) || expected != pixels.len() as u64 {
+        let held = pixels.len();
+        let message =
+            format!("an image of {width}x{height} with {channels} channels cannot have {held} bytes");
+        return Err(DataError::Setting(message));
+    }
+    Ok(())
+}
