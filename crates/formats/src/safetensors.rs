@@ -80,26 +80,36 @@ pub fn write(
 ///
 /// An error if `out` fails, if a tensor is called `__metadata__`, or if names and metadata pass 100 MB.
 pub fn encode(out: &mut dyn Write, weights: &Weights, metadata: &BTreeMap<String, String>) -> io::Result<()> {
-    let header = encode_header(weights, metadata)?;
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(&header)?;
-    weights.values().try_for_each(|tensor| write_f32(out, tensor.data()))
+    let tensors: Vec<(&str, &Tensor)> = weights.iter().map(|(name, t)| (name.as_str(), t)).collect();
+    encode_tensors(out, &tensors, metadata)
 }
 
-fn encode_header(weights: &Weights, metadata: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
+/// Writes `tensors`, in this order and of different names, and `metadata` to `out`.
+pub(crate) fn encode_tensors(
+    out: &mut dyn Write,
+    tensors: &[(&str, &Tensor)],
+    metadata: &BTreeMap<String, String>,
+) -> io::Result<()> {
+    let header = encode_header(tensors, metadata)?;
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    tensors.iter().try_for_each(|(_, tensor)| write_f32(out, tensor.data()))
+}
+
+fn encode_header(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
     let invalid = |message: &str| io::Error::new(io::ErrorKind::InvalidInput, message);
     let mut header = serde_json::Map::new();
     if !metadata.is_empty() {
         header.insert(METADATA.into(), json!(metadata));
     }
     let mut start = 0;
-    for (name, tensor) in weights {
+    for &(name, tensor) in tensors {
         if name == METADATA {
             return Err(invalid("a tensor is called __metadata__, which safetensors keeps for itself"));
         }
         let end = start + size_of_val(tensor.data());
         let entry = json!({"dtype": "F32", "shape": tensor.shape().dims(), "data_offsets": [start, end]});
-        header.insert(name.clone(), entry);
+        header.insert(name.into(), entry);
         start = end;
     }
     let mut text = serde_json::to_vec(&header)?;
