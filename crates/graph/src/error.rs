@@ -46,4 +46,34 @@ impl GraphError {
     pub fn node(node: impl Into<String>, message: impl Into<String>) -> Self {
         GraphError::Node { node: node.into(), message: message.into() }
     }
+
+    /// An error for a name that is not among `known`; the nearest known one becomes the hint.
+    pub fn missing(graph: &str, kind: &'static str, name: &str, known: &[&str]) -> Self {
+        let nearest = known.iter().map(|&candidate| (distance(name, candidate), candidate)).min();
+        let hint = match nearest {
+            // A third of the letters wrong is still a slip; more is another name.
+            Some((edits, candidate)) if edits * 3 <= name.chars().count().max(3) => {
+                format!("; did you mean {candidate}?")
+            }
+            _ if !known.is_empty() && known.len() <= 6 => format!("; it has {}", known.join(", ")),
+            _ => String::new(),
+        };
+        GraphError::Missing { graph: graph.into(), kind, name: name.into(), hint }
+    }
+}
+
+/// How many letters must be added, dropped or changed to come from `a` to `b` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &to) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
 }

@@ -252,6 +252,18 @@ impl Graph {
         self.outputs.iter().find(|o| o.name == name).map(|o| o.value)
     }
 
+    /// The error for something that is not in this network, with the nearest name as a hint.
+    pub(crate) fn missing(&self, kind: &'static str, name: &str) -> GraphError {
+        let names: Vec<&str> = match kind {
+            "node" => self.nodes.iter().map(|node| node.name.as_str()).collect(),
+            "parameter" => self.params.iter().map(|param| param.name.as_str()).collect(),
+            "input" => self.inputs.iter().map(|&input| self.value(input).name.as_str()).collect(),
+            "output" => self.outputs.iter().map(|output| output.name.as_str()).collect(),
+            _ => self.losses.iter().map(|loss| loss.name.as_str()).collect(),
+        };
+        GraphError::missing(&self.name, kind, name, &names)
+    }
+
     /// The nodes that read each value, by value index; a node that reads a value twice is listed twice.
     pub fn readers(&self) -> Vec<Vec<NodeId>> {
         let mut readers = vec![Vec::new(); self.values.len()];

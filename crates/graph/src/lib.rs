@@ -6,6 +6,7 @@
 //! threads, clocks or `unsafe` in this crate.
 #![forbid(unsafe_code)]
 
+mod autodiff;
 mod builder;
 mod error;
 mod graph;
@@ -13,6 +14,7 @@ mod guard;
 mod init;
 pub mod ops;
 
+pub use autodiff::{Gradients, Request, differentiate};
 pub use builder::{BatchNormSpec, Builder, Conv, ConvTranspose, Dense};
 pub use error::GraphError;
 pub use graph::{Graph, Loss, Node, NodeId, Output, Param, ParamId, ParamSpec, Role, Source, Value, ValueId};

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// An elementwise function. Input: x of any shape. Output: y like x.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,10 +82,31 @@ impl Activation {
             _ => Ok(vec![x.clone()]),
         }
     }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (x, y, dy) = (context.input(0), context.output(0), context.dy()?);
+        if let Activation::Affine { scale, .. } = *self {
+            let slope = Op::Activation(Activation::Affine { scale, shift: 0.0 });
+            return Ok(vec![Some(context.add("", slope, &[dy])?)]);
+        }
+        // What the derivative does not need is not kept alive for it.
+        let (x, y) = match *self {
+            Activation::Relu => (y, y),
+            Activation::LeakyRelu { slope } if slope >= 0.0 => (y, y),
+            Activation::Sigmoid | Activation::Tanh | Activation::Exp | Activation::Sqrt => (x, y),
+            _ => (x, x),
+        };
+        let grad = Op::ActivationGrad(ActivationGrad { activation: *self });
+        Ok(vec![Some(context.add("", grad, &[x, y, dy])?)])
+    }
 }
 
 /// The gradient of an [`Activation`]. Inputs: x, y (its output), dy. Output: dx. At a kink the derivative from the
 /// left is taken (ReLU'(0) = 0), as PyTorch does.
+///
+/// Where one of x and y is enough, [`crate::differentiate`] gives it in both places so that the other need not be
+/// kept: y for ReLU and leaky ReLU (slope not negative), whose derivative depends on a sign that x and y share; both x
+/// and y for sigmoid, tanh, exp and sqrt; x for all others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ActivationGrad {
     /// The function this is a gradient of.
@@ -112,6 +136,12 @@ impl Prelu {
             return Err(format!("slope must have shape ({channels}) or (1), got {slope}"));
         }
         Ok(vec![x.clone()])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let inputs = [context.input(0), context.input(1), context.dy()?];
+        let gradients = context.add_all("", Op::PreluGrad(PreluGrad), &inputs)?;
+        Ok(gradients.into_iter().map(Some).collect())
     }
 }
 

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// Which mean and variance normalise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +47,30 @@ impl BatchNorm {
         }
     }
 
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (x, dy) = (context.input(0), context.dy()?);
+        let mut inputs = vec![x, dy];
+        if self.affine {
+            inputs.push(context.input(1));
+        }
+        match self.statistics {
+            Statistics::Batch => inputs.extend([context.output(1), context.output(2)]),
+            Statistics::Running => {
+                let first = if self.affine { 3 } else { 1 };
+                inputs.extend([context.input(first), context.input(first + 1)]);
+            }
+        }
+        let grad = Op::BatchNormGrad(BatchNormGrad { norm: *self });
+        let [dx, dgamma, dbeta] = three(context.add_all("", grad, &inputs)?);
+        // The running statistics are gathered, not learned: they get no gradient.
+        let mut gradients = vec![dx];
+        if self.affine {
+            gradients.extend([dgamma, dbeta]);
+        }
+        gradients.resize(context.inputs().len(), None);
+        Ok(gradients)
+    }
+
     /// Checks the count of inputs and the per-channel vectors; gives x.
     fn check<'a>(&self, inputs: &[&'a Shape]) -> Result<&'a Shape, Refusal> {
         const VECTORS: [&str; 4] = ["gamma", "beta", "running_mean", "running_var"];
@@ -61,6 +88,11 @@ impl BatchNorm {
         }
         Ok(inputs[0])
     }
+}
+
+/// A gradient's three outputs.
+fn three(outputs: Vec<ValueId>) -> [Option<ValueId>; 3] {
+    std::array::from_fn(|slot| outputs.get(slot).copied())
 }
 
 /// The gradient of [`BatchNorm`].

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, Slice, expect};
 
 /// Inputs: one or more tensors that agree on every axis but `axis`. Output: them end to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,5 +32,21 @@ impl Concat {
             size = size.checked_add(next[self.axis]).ok_or("the joined axis is too long to count")?;
         }
         Ok(vec![first.with(self.axis, size)])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (dy, mut start, mut gradients) = (context.dy()?, 0, vec![]);
+        for i in 0..context.inputs().len() {
+            let count = context.shape(i)[self.axis];
+            gradients.push(match context.wants(i) {
+                true => {
+                    let part = Op::Slice(Slice { axis: self.axis, start, step: 1, count });
+                    Some(context.add(&i.to_string(), part, &[dy])?)
+                }
+                false => None,
+            });
+            start += count;
+        }
+        Ok(gradients)
     }
 }

@@ -3,7 +3,10 @@
 
 use ocellus_tensor::{ConvGeometry, Rounding, Shape, Window};
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Reduce, ReduceKind, Refusal, expect};
 
 /// `y[n,o,i,j] = sum over c,p,q of x[n, c, i sh + p dh - top, j sw + q dw - left] w[o,c,p,q] (+ b[o])`, zeros
 /// outside the image. (Reflect and replicate padding are a [`super::Pad`] before it.)
@@ -27,6 +30,26 @@ impl Conv2d {
         Ok(vec![y_shape(&geometry)])
     }
 
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (x, w, dy) = (context.input(0), context.input(1), context.dy()?);
+        let geometry = self
+            .geometry(&context.shape(0), &context.shape(1))
+            .map_err(|message| context.refuse(&message))?;
+        let mut gradients = vec![None; context.inputs().len()];
+        if context.wants(0) {
+            let op = Op::Conv2dGradInput(Conv2dGradInput { geometry });
+            gradients[0] = Some(context.add("input", op, &[dy, w])?);
+        }
+        if context.wants(1) {
+            let op = Op::Conv2dGradWeight(Conv2dGradWeight { geometry });
+            gradients[1] = Some(context.add("weight", op, &[x, dy])?);
+        }
+        if context.wants(2) {
+            gradients[2] = Some(bias_gradient(context, dy)?);
+        }
+        Ok(gradients)
+    }
+
     /// All sizes of this convolution of x `(N, C, H, W)` with w `(O, C/groups, kh, kw)`, or what does not fit.
     pub fn geometry(&self, x: &Shape, w: &Shape) -> Result<ConvGeometry, Refusal> {
         let [batch, in_channels, height, width] = expect::image(x, "input")?;
@@ -45,6 +68,12 @@ impl Conv2d {
         let output = expect::window_output(&window, input, Rounding::Floor)?;
         Ok(ConvGeometry { batch, in_channels, out_channels, groups, input, output, window })
     }
+}
+
+/// dy `(N, O, H, W)` summed over all but the channels: `(O)`.
+pub(super) fn bias_gradient(context: &mut GradientContext, dy: ValueId) -> Result<ValueId, GraphError> {
+    let sum = Reduce { kind: ReduceKind::Sum, axes: vec![0, 2, 3], keep: false };
+    context.add("bias", Op::Reduce(sum), &[dy])
 }
 
 /// Refuses a weight whose kernel is not the window's.
@@ -99,6 +128,21 @@ impl Conv2dGradInput {
         expect::shape(w, "w", &w_shape(&self.geometry))?;
         Ok(vec![x_shape(&self.geometry)])
     }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (dy, w, ddx) = (context.input(0), context.input(1), context.dy()?);
+        let geometry = self.geometry;
+        let mut gradients = vec![None; 2];
+        if context.wants(0) {
+            let op = Op::Conv2d(Conv2d { window: geometry.window, groups: geometry.groups });
+            gradients[0] = Some(context.add("output", op, &[ddx, w])?);
+        }
+        if context.wants(1) {
+            let op = Op::Conv2dGradWeight(Conv2dGradWeight { geometry });
+            gradients[1] = Some(context.add("weight", op, &[ddx, dy])?);
+        }
+        Ok(gradients)
+    }
 }
 
 /// The gradient of [`Conv2d`] with respect to w.
@@ -117,5 +161,20 @@ impl Conv2dGradWeight {
         expect::shape(x, "x", &x_shape(&self.geometry))?;
         expect::shape(dy, "dy", &y_shape(&self.geometry))?;
         Ok(vec![w_shape(&self.geometry)])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (x, dy, ddw) = (context.input(0), context.input(1), context.dy()?);
+        let geometry = self.geometry;
+        let mut gradients = vec![None; 2];
+        if context.wants(0) {
+            let op = Op::Conv2dGradInput(Conv2dGradInput { geometry });
+            gradients[0] = Some(context.add("input", op, &[dy, ddw])?);
+        }
+        if context.wants(1) {
+            let op = Op::Conv2d(Conv2d { window: geometry.window, groups: geometry.groups });
+            gradients[1] = Some(context.add("output", op, &[x, ddw])?);
+        }
+        Ok(gradients)
     }
 }

@@ -2,7 +2,11 @@
 
 use ocellus_tensor::{ConvGeometry, Shape, Window};
 
-use super::{Refusal, conv2d::kernel_agrees, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::conv2d::{bias_gradient, kernel_agrees};
+use super::{Conv2d, Conv2dGradWeight, Op, Refusal, expect};
 
 /// Each input pixel adds its kernel, scaled, to the output: `H' = (H-1) stride - padding + reach + output_padding`.
 ///
@@ -26,6 +30,28 @@ impl ConvTranspose2d {
         }
         let [height, width] = geometry.input;
         Ok(vec![Shape::from([geometry.batch, geometry.in_channels, height, width])])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (x, w, dy) = (context.input(0), context.input(1), context.dy()?);
+        let geometry = self
+            .geometry(&context.shape(0), &context.shape(1))
+            .map_err(|message| context.refuse(&message))?;
+        // This is the input gradient of a convolution from y to x, so its own gradients are that convolution's
+        // forward pass and weight gradient.
+        let mut gradients = vec![None; context.inputs().len()];
+        if context.wants(0) {
+            let op = Op::Conv2d(Conv2d { window: self.window, groups: self.groups });
+            gradients[0] = Some(context.add("input", op, &[dy, w])?);
+        }
+        if context.wants(1) {
+            let op = Op::Conv2dGradWeight(Conv2dGradWeight { geometry });
+            gradients[1] = Some(context.add("weight", op, &[dy, x])?);
+        }
+        if context.wants(2) {
+            gradients[2] = Some(bias_gradient(context, dy)?);
+        }
+        Ok(gradients)
     }
 
     /// The sizes of the convolution whose input gradient this is: its `out_channels` and `output` are those of x

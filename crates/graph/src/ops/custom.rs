@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use ocellus_tensor::{Shape, Tensor};
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// An operation of the user's own: shape, forward and backward. It runs in `f32` on plain row-major tensors.
 pub trait CustomOp: Send + Sync + fmt::Debug {
@@ -44,6 +47,14 @@ impl PartialEq for Custom {
 impl Custom {
     pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
         self.op.output_shapes(inputs)
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let mut inputs = context.inputs().to_vec();
+        let own = inputs.len();
+        inputs.extend(context.all_output_gradients()?);
+        let grad = Op::CustomGrad(CustomGrad { op: self.op.clone(), inputs: own });
+        Ok(context.add_all("", grad, &inputs)?.into_iter().map(Some).collect())
     }
 }
 

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// While `active`, each element is zeroed with probability `rate`; the mask is a pure function of (seed, step,
 /// `stream`, element index) by a counter-based generator, so it is recomputed and never stored, and the gradient
@@ -24,5 +27,12 @@ impl Dropout {
         let [x] = expect::inputs(inputs, ["x"])?;
         expect::within(self.rate, "the dropout rate", 0.0, 1.0)?;
         Ok(vec![x.clone()])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        // The same stream at the same step draws the same mask.
+        let dy = context.dy()?;
+        let dx = if self.active { context.add("", Op::Dropout(*self), &[dy])? } else { dy };
+        Ok(vec![Some(dx)])
     }
 }

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Reduce, ReduceKind, Refusal, expect};
 
 /// `y = x w^T + b`.
 ///
@@ -22,6 +25,22 @@ impl Linear {
             expect::vector(b, "the bias", out)?;
         }
         Ok(vec![Shape::from([rows, out])])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (x, w, dy) = (context.input(0), context.input(1), context.dy()?);
+        let mut gradients = vec![None; context.inputs().len()];
+        if context.wants(0) {
+            gradients[0] = Some(context.add("input", Op::LinearGradInput(LinearGradInput), &[dy, w])?);
+        }
+        if context.wants(1) {
+            gradients[1] = Some(context.add("weight", Op::LinearGradWeight(LinearGradWeight), &[x, dy])?);
+        }
+        if context.wants(2) {
+            let sum = Reduce { kind: ReduceKind::Sum, axes: vec![0], keep: false };
+            gradients[2] = Some(context.add("bias", Op::Reduce(sum), &[dy])?);
+        }
+        Ok(gradients)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// Which loss. `label` inputs hold class indices as whole numbers `(N)`, or target probabilities `(N, C)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,6 +120,20 @@ impl LossOp {
     pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
         self.kind.check(inputs)?;
         Ok(vec![Shape::scalar()])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        // Labels and targets are given, not learned: they get no gradient.
+        let predictions = self.kind.predictions();
+        let mut inputs = context.inputs().to_vec();
+        let mut gradients = vec![None; inputs.len()];
+        if (0..predictions).any(|i| context.wants(i)) {
+            inputs.push(context.dy()?);
+            let grad = Op::LossGrad(LossGrad { kind: self.kind });
+            let found = context.add_all("", grad, &inputs)?;
+            gradients[..predictions].copy_from_slice(&found.into_iter().map(Some).collect::<Vec<_>>());
+        }
+        Ok(gradients)
     }
 }
 

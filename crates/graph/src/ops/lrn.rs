@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// Which neighbours are summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +43,11 @@ impl Lrn {
         }
         expect::sizes("size", &[self.size])?;
         Ok(vec![x.clone()])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let inputs = [context.input(0), context.dy()?];
+        Ok(vec![Some(context.add("", Op::LrnGrad(LrnGrad { lrn: *self }), &inputs)?)])
     }
 }
 

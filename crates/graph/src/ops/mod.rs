@@ -53,6 +53,9 @@ pub use upsample::{Interpolation, Upsample, UpsampleGrad};
 
 use ocellus_tensor::Shape;
 
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
 /// An operation with its attributes. Variants ending in `Grad...`, `...Update` and the like are appended by
 /// differentiation and training; the others describe networks.
 #[derive(Clone, Debug, PartialEq)]
@@ -182,6 +185,44 @@ impl Op {
             expect::representable(output)?;
         }
         Ok(outputs)
+    }
+
+    /// Appends what computes the gradients of the inputs from those of the outputs: one per input, `None` where the
+    /// input has no gradient or nobody wants it.
+    pub(crate) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        match self {
+            Op::Conv2d(op) => op.gradient(context),
+            Op::Conv2dGradInput(op) => op.gradient(context),
+            Op::Conv2dGradWeight(op) => op.gradient(context),
+            Op::ConvTranspose2d(op) => op.gradient(context),
+            Op::Linear(op) => op.gradient(context),
+            Op::MaxPool(op) => op.gradient(context),
+            Op::AvgPool(op) => op.gradient(context),
+            Op::BatchNorm(op) => op.gradient(context),
+            Op::Norm(op) => op.gradient(context),
+            Op::Lrn(op) => op.gradient(context),
+            Op::Activation(op) => op.gradient(context),
+            Op::Prelu(op) => op.gradient(context),
+            Op::Dropout(op) => op.gradient(context),
+            Op::Binary(op) => op.gradient(context),
+            Op::SumTo(op) => op.gradient(context),
+            Op::BroadcastTo(op) => op.gradient(context),
+            Op::Concat(op) => op.gradient(context),
+            Op::Slice(op) => op.gradient(context),
+            Op::Reshape(op) => op.gradient(context),
+            Op::Transpose(op) => op.gradient(context),
+            Op::Pad(op) => op.gradient(context),
+            Op::Upsample(op) => op.gradient(context),
+            Op::Softmax(op) => op.gradient(context),
+            Op::Reduce(op) => op.gradient(context),
+            Op::Custom(op) => op.gradient(context),
+            Op::Loss(op) => op.gradient(context),
+            Op::Accuracy(_) => Err(context.refuse("accuracy has no gradient; train on a loss")),
+            Op::RunningUpdate(_) | Op::Accumulate(_) | Op::SgdUpdate(_) | Op::AdamUpdate(_) => {
+                Err(context.refuse("an update has no gradient"))
+            }
+            _ => Err(context.refuse("the gradient of this gradient is not known; only convolutions' are")),
+        }
     }
 
     /// How many of the inputs, counted from the first, are parameters that the operation writes in place.

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// What one mean and variance are taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +48,17 @@ impl Norm {
             expect::divides(groups, channels, "input")?;
         }
         Ok(vec![x.clone()])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (x, dy) = (context.input(0), context.dy()?);
+        let grad = Op::NormGrad(NormGrad { norm: *self });
+        if !self.affine {
+            let gradients = context.add_all("", grad, &[x, dy])?;
+            return Ok(vec![Some(gradients[0])]);
+        }
+        let gamma = context.input(1);
+        Ok(context.add_all("", grad, &[x, dy, gamma])?.into_iter().map(Some).collect())
     }
 }
 

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::{Padding, Shape};
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// What fills the border.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +47,11 @@ impl Pad {
             reflects(w, "width", left.max(right))?;
         }
         Ok(vec![Shape::from([n, c + first + last, h + top + bottom, w + left + right])])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (input, dy) = (context.shape(0), context.dy()?);
+        Ok(vec![Some(context.add("", Op::PadGrad(PadGrad { pad: *self, input }), &[dy])?)])
     }
 }
 

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::{Rounding, Shape, Window};
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// The largest value under each window; padding never wins.
 ///
@@ -19,6 +22,11 @@ impl MaxPool {
     pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
         let [x] = expect::inputs(inputs, ["x"])?;
         Ok(vec![pooled(x, self.window.as_ref(), self.rounding)?])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let inputs = [context.input(0), context.dy()?];
+        Ok(vec![Some(context.add("", Op::MaxPoolGrad(MaxPoolGrad { pool: *self }), &inputs)?)])
     }
 }
 
@@ -76,6 +84,11 @@ impl AvgPool {
     pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
         let [x] = expect::inputs(inputs, ["x"])?;
         Ok(vec![pooled(x, self.window.as_ref(), self.rounding)?])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (input, dy) = (context.shape(0), context.dy()?);
+        Ok(vec![Some(context.add("", Op::AvgPoolGrad(AvgPoolGrad { pool: *self, input }), &[dy])?)])
     }
 }
 

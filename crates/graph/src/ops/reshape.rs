@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// Row-major order kept. Each entry: a size, `0` to keep the input's size at that position, `-1` (once) for what
 /// remains; so `[0, -1]` flattens each image, whatever the batch.
@@ -32,6 +35,12 @@ impl Reshape {
             });
         }
         self.fill_in(x, &sizes)
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let back = Reshape::to(&context.shape(0));
+        let dy = context.dy()?;
+        Ok(vec![Some(context.add("", Op::Reshape(back), &[dy])?)])
     }
 
     /// Puts what remains in the one open place, if there is one.

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// `y = x[start, start + step, ...]`, `count` of them, along `axis`. Input: x. Output: y.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +36,11 @@ impl Slice {
                 x[axis]
             )),
         }
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (input, dy) = (context.shape(0), context.dy()?);
+        Ok(vec![Some(context.add("", Op::SliceGrad(SliceGrad { slice: *self, input }), &[dy])?)])
     }
 }
 

@@ -3,7 +3,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// `y = e^x / sum e^x` along axis 1 (channels), or its logarithm. Computed against overflow by subtracting the
 /// maximum. Input: x `(N, C, ...)`. Output: y like x.
@@ -20,6 +23,11 @@ impl Softmax {
             return Err(format!("x must have at least 2 axes (N, C, ...), got {} in {x}", x.rank()));
         }
         Ok(vec![x.clone()])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let inputs = [context.output(0), context.dy()?];
+        Ok(vec![Some(context.add("", Op::SoftmaxGrad(SoftmaxGrad { softmax: *self }), &inputs)?)])
     }
 }
 

@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// Output axis i is input axis `order[i]`. Input: x. Output: y.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,5 +23,14 @@ impl Transpose {
             return Err(format!("order {:?} is no permutation of the {} axes of {x}", self.order, x.rank()));
         }
         Ok(vec![Shape::new(self.order.iter().map(|&axis| x[axis]).collect::<Vec<_>>())])
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let mut order = vec![0; self.order.len()];
+        for (to, &from) in self.order.iter().enumerate() {
+            order[from] = to;
+        }
+        let dy = context.dy()?;
+        Ok(vec![Some(context.add("", Op::Transpose(Transpose { order }), &[dy])?)])
     }
 }

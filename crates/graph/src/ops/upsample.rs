@@ -2,7 +2,10 @@
 
 use ocellus_tensor::Shape;
 
-use super::{Refusal, expect};
+use crate::autodiff::GradientContext;
+use crate::{GraphError, ValueId};
+
+use super::{Op, Refusal, expect};
 
 /// How new pixels are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +37,11 @@ impl Upsample {
             (Some(height), Some(width)) => Ok(vec![Shape::from([n, c, height, width])]),
             _ => Err(format!("{h}x{w} enlarged {down}x{across} times is larger than can be counted")),
         }
+    }
+
+    pub(super) fn gradient(&self, context: &mut GradientContext) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (input, dy) = (context.shape(0), context.dy()?);
+        Ok(vec![Some(context.add("", Op::UpsampleGrad(UpsampleGrad { upsample: *self, input }), &[dy])?)])
     }
 }
 
