@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use ocellus_kernels::conv::{ConvForward, ConvInputGrad, Epilogue, InputLayout};
+use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, InputLayout};
 use ocellus_kernels::isa::Isa;
 use ocellus_kernels::layout::blocked_len;
 use ocellus_kernels::peak::{memory_read_bandwidth, peak_flops};
@@ -168,6 +168,11 @@ fn input_grad(pool: &ThreadPool, isa: Isa, g: ConvGeometry) -> f64 {
     time(|| recipe.run(pool, &dy, &packed, None, &mut scratch, &mut dx))
 }
 
-fn weight_grad(_: &ThreadPool, _: Isa, _: ConvGeometry) -> f64 {
-    1.0
+fn weight_grad(pool: &ThreadPool, isa: Isa, g: ConvGeometry) -> f64 {
+    let (layout, x) = input(&g);
+    let recipe = ConvWeightGrad::new(g, isa, layout).expect("supported");
+    let mut scratch = AlignedBuffer::zeroed(recipe.scratch_len(pool.threads()));
+    let dy = output(&g);
+    let mut dw = AlignedBuffer::zeroed(g.out_channels * g.group_in() * g.window.taps());
+    time(|| recipe.run(pool, &x, &dy, &mut scratch, &mut dw))
 }

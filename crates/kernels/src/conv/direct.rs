@@ -14,6 +14,7 @@ use crate::layout::{BLOCK, blocks};
 use crate::threads::{SharedMut, ThreadPool};
 
 use super::pack::{PanelJob, WeightView};
+use super::panels::{Panel, Panels};
 use super::pass::Pass;
 use super::source::{Source, SourceShape};
 use super::tile::{TileArgs, max_pixels, pairs, tile};
@@ -73,13 +74,6 @@ pub(crate) struct DirectRun<'a> {
     pub epilogue: Epilogue<'a>,
     pub scratch: &'a mut [f32],
     pub y: &'a mut [f32],
-}
-
-/// A panel: its first block of output channels in the group, and how many.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Panel {
-    block: usize,
-    vectors: usize,
 }
 
 /// What the tasks of one pass share.
@@ -155,8 +149,9 @@ impl Direct {
         let out = SharedMut::new(packed);
         let panels = self.panels();
         for step in &self.passes {
-            pool.run(self.groups * panels, &|task| {
-                let (group, Panel { block, vectors }) = (task / panels, self.panel(task % panels));
+            pool.run(self.groups * panels.count(), &|task| {
+                let (group, index) = (task / panels.count(), task % panels.count());
+                let Panel { block, vectors } = panels.get(index);
                 let rows = self.panel_rows(step);
                 let start = step.packed + group * self.group_packed_len(step) + block * LANES * rows;
                 // SAFETY: panels are disjoint parts of the packed weights.
@@ -218,30 +213,15 @@ impl Direct {
         self.from.channels.div_ceil(step) * step * plane(self.from)
     }
 
-    /// Panels of one group.
-    fn panels(&self) -> usize {
-        let blocks = blocks(self.to.channels / self.groups);
-        blocks / self.vectors + (blocks % self.vectors).count_ones() as usize
-    }
-
-    /// The `index`-th panel of a group: full ones first, the rest in powers of two.
-    fn panel(&self, index: usize) -> Panel {
-        let blocks = blocks(self.to.channels / self.groups);
-        let full = blocks / self.vectors;
-        if index < full {
-            return Panel { block: index * self.vectors, vectors: self.vectors };
-        }
-        let mut block = full * self.vectors;
-        for _ in full..index {
-            block += 1 << (blocks - block).ilog2();
-        }
-        Panel { block, vectors: 1 << (blocks - block).ilog2() }
+    /// The panels of one group's output channels.
+    fn panels(&self) -> Panels {
+        Panels { blocks: blocks(self.to.channels / self.groups), vectors: self.vectors }
     }
 
     /// Into how many chunks to split a group's panels so that all threads have work. This may depend on the number
     /// of threads because it changes no sum.
     fn chunks(&self, threads: usize, step: &Step, row_blocks: usize) -> usize {
-        let (panels, units) = (self.panels(), self.batch * row_blocks * self.groups);
+        let (panels, units) = (self.panels().count(), self.batch * row_blocks * self.groups);
         // Staging a number costs about as much as six multiply-adds of a lane.
         let lanes = self.vectors * LANES * step.taps.len();
         let cost = |chunks: usize| {
@@ -266,8 +246,9 @@ impl Job<'_> {
         let x = &self.x[image * direct.image_len() + group * group_len..][..group_len];
         let x = step.source.prepare(x, shape, row, scratch);
         let panels = direct.panels();
-        for panel in chunk * panels / self.chunks..(chunk + 1) * panels / self.chunks {
-            self.run_panel(direct.panel(panel), &place, x);
+        let count = panels.count();
+        for index in chunk * count / self.chunks..(chunk + 1) * count / self.chunks {
+            self.run_panel(panels.get(index), &place, x);
         }
     }
 

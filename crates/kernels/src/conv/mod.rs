@@ -8,13 +8,17 @@ mod direct;
 mod forward;
 mod input_grad;
 mod pack;
+mod panels;
 mod pass;
 mod source;
 mod tile;
+mod weight_grad;
+mod weight_tile;
 
 use crate::layout::BLOCK;
 pub use forward::ConvForward;
 pub use input_grad::ConvInputGrad;
+pub use weight_grad::ConvWeightGrad;
 
 /// How the input of a convolution lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -140,6 +140,25 @@ fn check_input_grad(g: ConvGeometry, isa: Isa) {
     assert_same(&got, &want, &what);
 }
 
+fn check_weight_grad(g: ConvGeometry, isa: Isa, layout: InputLayout) {
+    let what = format!("weight gradient {} {layout:?} {g:?}", isa.name());
+    let recipe = ConvWeightGrad::new(g, isa, layout).expect(&what);
+    let x = integers(x_dims(&g).iter().product(), 8);
+    let dy = integers(y_dims(&g).iter().product(), 9);
+    let mut want = vec![0.0; weight_len(&g)];
+    for_each_product(&g, |y, i, w| want[w] += f64::from(dy[y] * x[i]));
+
+    let input = if layout == InputLayout::Plain { x.clone() } else { blocked(x_dims(&g), &x) };
+    let dy = blocked(y_dims(&g), &dy);
+    let got = at_every_thread_count(&what, |pool| {
+        let mut scratch = vec![f32::NAN; recipe.scratch_len(pool.threads())];
+        let mut dw = vec![f32::NAN; want.len()];
+        recipe.run(pool, &input, &dy, &mut scratch, &mut dw);
+        dw
+    });
+    assert_same(&got, &want, &what);
+}
+
 fn geometry(dims: [usize; 4], out_channels: usize, groups: usize, window: Window) -> ConvGeometry {
     let [batch, in_channels, h, w] = dims;
     let output = window.output([h, w], Rounding::Floor).expect("the window fits");
@@ -196,6 +215,18 @@ fn input_gradient_agrees_with_the_loop_nest() {
     for isa in Isa::available() {
         for g in cases() {
             check_input_grad(g, isa);
+        }
+    }
+}
+
+#[test]
+fn weight_gradient_agrees_with_the_loop_nest() {
+    for isa in Isa::available() {
+        for g in cases() {
+            check_weight_grad(g, isa, InputLayout::Blocked);
+            if g.in_channels <= BLOCK && g.groups == 1 {
+                check_weight_grad(g, isa, InputLayout::Plain);
+            }
         }
     }
 }
