@@ -14,7 +14,7 @@ impl Shape {
     }
 
     /// The shape of a single number.
-    pub fn scalar() -> Self {
+    pub const fn scalar() -> Self {
         Shape(Vec::new())
     }
 

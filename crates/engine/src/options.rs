@@ -1,0 +1,32 @@
+//! What may a plan use?
+
+use ocellus_kernels::isa::Isa;
+
+/// The machine a plan is made for, and its limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Threads to compute with. Results are the same to the bit for any number.
+    pub threads: usize,
+    /// Instructions to use; by default the best this machine has.
+    pub isa: Isa,
+    /// Bytes that parameters and activations together may take; a plan that needs more is refused.
+    pub memory_limit: Option<usize>,
+    /// Run every operation on its reference kernel: slow, obvious, the definition of right.
+    pub reference: bool,
+}
+
+impl Default for Options {
+    /// All of this machine: one thread per available core, its best instructions, no memory limit.
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Options { threads, isa: Isa::detect(), memory_limit: None, reference: false }
+    }
+}
+
+impl Options {
+    /// The same with this many threads (at least one).
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+}

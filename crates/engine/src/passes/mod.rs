@@ -1,0 +1,5 @@
+//! Passes over the graph before it is planned.
+
+mod fuse;
+
+pub use fuse::{Group, fuse, singles};

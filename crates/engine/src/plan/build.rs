@@ -1,0 +1,70 @@
+//! From a graph to a plan: group, lower each group, hand out the outputs, place the buffers.
+
+use ocellus_graph::{Graph, ValueId};
+
+use super::lowering::Lowering;
+use super::{BufferId, Lifetime, ParamPort, Plan, Port, emit, memory};
+use crate::passes::{fuse, singles};
+use crate::{EngineError, Options};
+
+impl Plan {
+    /// Plans `graph` at the shapes it has.
+    ///
+    /// Errors: the plan needs more than `options.memory_limit`.
+    pub fn new(graph: &Graph, options: &Options) -> Result<Plan, EngineError> {
+        let mut lowering = Lowering::new(graph, options);
+        let groups = match options.reference {
+            true => singles(graph),
+            false => fuse(graph, &|param| lowering.is_constant(param)),
+        };
+        for group in &groups {
+            emit::group(&mut lowering, group);
+        }
+        let outputs = output_ports(&mut lowering);
+        let plan = finish(lowering, outputs);
+        match options.memory_limit {
+            Some(limit) if plan.bytes() > limit => {
+                Err(EngineError::Memory { graph: plan.graph, needed: plan.floats * 4, limit })
+            }
+            _ => Ok(plan),
+        }
+    }
+}
+
+fn output_ports(lowering: &mut Lowering) -> Vec<Port> {
+    let graph = lowering.graph;
+    let outputs = graph.outputs().iter().map(|o| (&o.name, o.value));
+    let losses = graph.losses().iter().map(|l| (&l.name, l.value));
+    let mut ports = Vec::new();
+    for (name, value) in outputs.chain(losses) {
+        let buffer = lowering.plain(value);
+        let lifetime = &mut lowering.buffers[buffer.index()].lifetime;
+        if *lifetime == Lifetime::Steps {
+            *lifetime = Lifetime::ToTheEnd;
+        }
+        ports.push(port(lowering, name, value, buffer));
+    }
+    ports
+}
+
+fn port(lowering: &Lowering, name: &str, value: ValueId, buffer: BufferId) -> Port {
+    Port { name: name.to_owned(), shape: lowering.graph.shape(value).clone(), buffer }
+}
+
+fn finish(mut lowering: Lowering, outputs: Vec<Port>) -> Plan {
+    let graph = lowering.graph;
+    let mut inputs = Vec::new();
+    for &value in graph.inputs() {
+        let buffer = lowering.plain(value);
+        inputs.push(port(&lowering, &graph.value(value).name, value, buffer));
+    }
+    let mut params = Vec::new();
+    for param in graph.params() {
+        let buffer = lowering.plain(param.value);
+        params.push(ParamPort { port: port(&lowering, &param.name, param.value, buffer), role: param.role });
+    }
+    let Lowering { options, mut buffers, prepare, steps, .. } = lowering;
+    let floats = memory::place(&mut buffers, &steps);
+    let (threads, isa) = (options.threads, options.isa);
+    Plan { graph: graph.name.clone(), threads, isa, prepare, steps, buffers, floats, inputs, outputs, params }
+}

@@ -1,0 +1,118 @@
+//! Convolutions and their gradients, in channel blocks.
+
+use ocellus_graph::ops::Statistics;
+use ocellus_graph::{NodeId, Op, ValueId};
+use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad, InputLayout};
+use ocellus_kernels::layout::BLOCK;
+use ocellus_tensor::ConvGeometry;
+
+use crate::passes::Group;
+use crate::plan::lowering::Lowering;
+use crate::plan::step::{Kernel, Step};
+use crate::plan::{BufferId, Lifetime};
+
+/// `y = relu(norm(x * w + b) + other)`, of which everything after the product is optional.
+pub fn forward(l: &mut Lowering, group: &Group) -> bool {
+    let node = l.graph.node(group.main);
+    let Op::Conv2d(conv) = &node.op else { return false };
+    let (x, w, bias) = (node.inputs[0], node.inputs[1], node.inputs.get(2).copied());
+    let Ok(geometry) = conv.geometry(l.graph.shape(x), l.graph.shape(w)) else { return false };
+    let layout = input_layout(l, x);
+    let Some(recipe) = ConvForward::new(geometry, l.options.isa, layout) else { return false };
+    let Some(result) = group.result(l.graph) else { return false };
+
+    let from = in_layout(l, x, layout);
+    let other = group.add.map(|add| l.blocked(add.other));
+    let (scale, bias) = match group.norm {
+        Some(norm) => {
+            let (scale, shift) = fold(l, norm, bias, geometry.out_channels);
+            (Some(scale), Some(shift))
+        }
+        None => (None, bias.map(|b| l.plain(b))),
+    };
+    let packed = pack(l, w, recipe.packed_len(), scale, Kernel::PackConv(recipe.clone()));
+    let to = l.define_blocked(result);
+    let scratch = l.scratch(recipe.scratch_len(l.options.threads));
+    let kernel = Kernel::Conv { recipe, relu: group.relu.is_some() };
+    let step = Step::new(l.group_name(group), kernel).with_macs(geometry.macs());
+    l.push(step.reading([Some(from), Some(packed), bias, other]).writing([to]).with_scratch(scratch));
+    true
+}
+
+/// Images of few channels are read as they come; everything else in blocks.
+fn input_layout(l: &Lowering, x: ValueId) -> InputLayout {
+    let few_channels = l.graph.shape(x)[1] < BLOCK;
+    match few_channels && l.lies_plain(x) {
+        true => InputLayout::Plain,
+        false => InputLayout::Blocked,
+    }
+}
+
+fn in_layout(l: &mut Lowering, x: ValueId, layout: InputLayout) -> BufferId {
+    match layout {
+        InputLayout::Plain => l.plain(x),
+        InputLayout::Blocked => l.blocked(x),
+    }
+}
+
+/// The numbers by which BatchNorm with constant statistics scales and shifts each channel.
+fn fold(l: &mut Lowering, norm: NodeId, bias: Option<ValueId>, channels: usize) -> (BufferId, BufferId) {
+    let node = l.graph.node(norm);
+    let Op::BatchNorm(attributes) = &node.op else { unreachable!("only BatchNorm is folded") };
+    debug_assert_eq!(attributes.statistics, Statistics::Running);
+    let operands = match attributes.affine {
+        true => {
+            [bias, Some(node.inputs[1]), Some(node.inputs[2]), Some(node.inputs[3]), Some(node.inputs[4])]
+        }
+        false => [bias, None, None, Some(node.inputs[1]), Some(node.inputs[2])],
+    };
+    let operands = operands.map(|v| v.map(|v| l.plain(v)));
+    let scale = l.buffer(format!("{}.scale", node.name), channels, Lifetime::Persistent);
+    let shift = l.buffer(format!("{}.shift", node.name), channels, Lifetime::Persistent);
+    let step = Step::new(format!("fold {}", node.name), Kernel::FoldBatchNorm { eps: attributes.eps });
+    l.prepare.push(step.reading(operands).writing([scale, shift]));
+    (scale, shift)
+}
+
+/// Lays weights out for a kernel: once if they never change, else each time.
+pub fn pack(l: &mut Lowering, w: ValueId, len: usize, scale: Option<BufferId>, kernel: Kernel) -> BufferId {
+    let constant = l.is_constant_value(w);
+    let name = format!("pack {}", l.graph.value(w).name);
+    let packed = l.buffer(&name, len, Lowering::packed_lifetime(constant));
+    let from = l.plain(w);
+    l.push_packing(Step::new(name, kernel).reading([Some(from), scale]).writing([packed]), constant);
+    packed
+}
+
+/// `dx = dy * w transposed (+ other)`.
+pub fn input_gradient(l: &mut Lowering, group: &Group) -> bool {
+    let node = l.graph.node(group.main);
+    let Op::Conv2dGradInput(grad) = &node.op else { return false };
+    let (geometry, dy, w) = (grad.geometry, node.inputs[0], node.inputs[1]);
+    let Some(recipe) = ConvInputGrad::new(geometry, l.options.isa) else { return false };
+    let Some(result) = group.result(l.graph) else { return false };
+    let from = l.blocked(dy);
+    let other = group.add.map(|add| l.blocked(add.other));
+    let packed = pack(l, w, recipe.packed_len(), None, Kernel::PackConvInputGrad(recipe.clone()));
+    let to = l.define_blocked(result);
+    let scratch = l.scratch(recipe.scratch_len(l.options.threads));
+    let step = Step::new(l.group_name(group), Kernel::ConvInputGrad(recipe)).with_macs(geometry.macs());
+    l.push(step.reading([Some(from), Some(packed), other]).writing([to]).with_scratch(scratch));
+    true
+}
+
+/// `dw = x correlated with dy`.
+pub fn weight_gradient(l: &mut Lowering, group: &Group) -> bool {
+    let node = l.graph.node(group.main);
+    let Op::Conv2dGradWeight(grad) = &node.op else { return false };
+    let (geometry, x, dy): (ConvGeometry, _, _) = (grad.geometry, node.inputs[0], node.inputs[1]);
+    let layout = input_layout(l, x);
+    let Some(recipe) = ConvWeightGrad::new(geometry, l.options.isa, layout) else { return false };
+    let from = in_layout(l, x, layout);
+    let gradient = l.blocked(dy);
+    let to = l.define_plain(node.outputs[0]);
+    let scratch = l.scratch(recipe.scratch_len(l.options.threads));
+    let step = Step::new(l.group_name(group), Kernel::ConvWeightGrad(recipe)).with_macs(geometry.macs());
+    l.push(step.reading([from, gradient]).writing([to]).with_scratch(scratch));
+    true
+}

@@ -1,0 +1,29 @@
+//! From a group of nodes to steps. Each file knows the fast kernels of one kind of operation and answers whether it
+//! could lower the group; what none of them can goes to the reference kernels, node by node.
+
+mod conv;
+mod reference;
+
+use ocellus_graph::Op;
+
+use super::lowering::Lowering;
+use crate::passes::Group;
+
+/// Lowers one group.
+pub fn group(lowering: &mut Lowering, group: &Group) {
+    if !lowering.options.reference && fast(lowering, group) {
+        return;
+    }
+    for node in group.nodes() {
+        reference::emit(lowering, node);
+    }
+}
+
+fn fast(l: &mut Lowering, group: &Group) -> bool {
+    match &l.graph.node(group.main).op {
+        Op::Conv2d(_) => conv::forward(l, group),
+        Op::Conv2dGradInput(_) => conv::input_gradient(l, group),
+        Op::Conv2dGradWeight(_) => conv::weight_gradient(l, group),
+        _ => false,
+    }
+}

@@ -1,0 +1,126 @@
+//! One step: a kernel with its recipe, what it reads and what it writes.
+
+use ocellus_graph::Op;
+use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad};
+use ocellus_tensor::Shape;
+
+use super::BufferId;
+
+/// What a step runs. Operands stand in the order each variant names; an absent optional operand is `None`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kernel {
+    /// The operation's reference kernel on plain tensors. Reads: the inputs it does not write. Writes: outputs, or the
+    /// parameters it updates.
+    Reference(Reference),
+    /// Plain order to channel blocks.
+    ToBlocked {
+        /// N, C, H, W.
+        dims: [usize; 4],
+    },
+    /// Channel blocks to plain order.
+    ToPlain {
+        /// N, C, H, W.
+        dims: [usize; 4],
+    },
+    /// Running statistics as one scale and one shift per channel. Reads: convolution bias?, gamma?, beta?, mean, var.
+    /// Writes: scale, shift.
+    FoldBatchNorm {
+        /// Added to the variance.
+        eps: f32,
+    },
+    /// Reads: w, scale per output channel?. Writes: packed w.
+    PackConv(ConvForward),
+    /// Reads: x, packed w, bias?, residual?. Writes: y.
+    Conv {
+        /// How.
+        recipe: ConvForward,
+        /// ReLU at the end.
+        relu: bool,
+    },
+    /// Reads: w, nothing. Writes: packed w.
+    PackConvInputGrad(ConvInputGrad),
+    /// Reads: dy, packed w, added gradient?. Writes: dx.
+    ConvInputGrad(ConvInputGrad),
+    /// Reads: x, dy. Writes: dw.
+    ConvWeightGrad(ConvWeightGrad),
+}
+
+/// An operation and the shapes it runs at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reference {
+    /// The operation.
+    pub op: Op,
+    /// Shapes of what it reads (written parameters left out).
+    pub inputs: Vec<Shape>,
+    /// Shapes of what it writes.
+    pub outputs: Vec<Shape>,
+}
+
+/// A kernel at its place in the plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The nodes it runs.
+    pub name: String,
+    /// What runs.
+    pub kernel: Kernel,
+    /// What it reads.
+    pub reads: Vec<Option<BufferId>>,
+    /// What it writes.
+    pub writes: Vec<BufferId>,
+    /// Room it needs while it runs.
+    pub scratch: Option<BufferId>,
+    /// Multiply-accumulates.
+    pub macs: u64,
+}
+
+impl Step {
+    /// A step that reads and writes nothing yet.
+    pub fn new(name: impl Into<String>, kernel: Kernel) -> Self {
+        Step { name: name.into(), kernel, reads: Vec::new(), writes: Vec::new(), scratch: None, macs: 0 }
+    }
+
+    /// The same, reading these.
+    pub fn reading<R: Into<Option<BufferId>>>(mut self, reads: impl IntoIterator<Item = R>) -> Self {
+        self.reads.extend(reads.into_iter().map(Into::into));
+        self
+    }
+
+    /// The same, writing these.
+    pub fn writing(mut self, writes: impl IntoIterator<Item = BufferId>) -> Self {
+        self.writes.extend(writes);
+        self
+    }
+
+    /// The same with room to work in.
+    pub fn with_scratch(mut self, scratch: Option<BufferId>) -> Self {
+        self.scratch = scratch;
+        self
+    }
+
+    /// The same, doing this many multiply-accumulates.
+    pub fn with_macs(mut self, macs: u64) -> Self {
+        self.macs = macs;
+        self
+    }
+
+    /// Every buffer it touches.
+    pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
+        self.reads.iter().flatten().chain(&self.writes).chain(&self.scratch).copied()
+    }
+}
+
+impl Kernel {
+    /// What it is called in tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kernel::Reference(_) => "reference",
+            Kernel::ToBlocked { .. } => "to blocks",
+            Kernel::ToPlain { .. } => "to plain",
+            Kernel::FoldBatchNorm { .. } => "fold batch norm",
+            Kernel::PackConv(_) | Kernel::PackConvInputGrad(_) => "pack",
+            Kernel::Conv { .. } => "conv",
+            Kernel::ConvInputGrad(_) => "conv input grad",
+            Kernel::ConvWeightGrad(_) => "conv weight grad",
+        }
+    }
+}
