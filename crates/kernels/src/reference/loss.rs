@@ -178,8 +178,8 @@ fn squared_distance<T: Element>(a: &[T], b: &[T]) -> f64 {
 /// Contrastive loss of pairs a and b `(N, F)`; `matching` `(N)` is 1 for a matching pair, else 0.
 pub fn contrastive<T: Element>(a: Rows<'_, T>, b: Rows<'_, T>, matching: &[T], margin: f64) -> T {
     let mut sum = 0.0;
-    for n in 0..a.count() {
-        let y = matching[n].to_f64();
+    for (n, y) in matching.iter().enumerate() {
+        let y = y.to_f64();
         let square = squared_distance(a.row(n), b.row(n));
         let short = relu(margin - square.sqrt());
         sum += 0.5 * (y * square + (1.0 - y) * short * short);
@@ -198,8 +198,8 @@ pub fn contrastive_grad<T: Element>(
     da: &mut [T],
 ) {
     let scale = dloss.to_f64() / a.count() as f64;
-    for n in 0..a.count() {
-        let y = matching[n].to_f64();
+    for (n, y) in matching.iter().enumerate() {
+        let y = y.to_f64();
         let distance = squared_distance(a.row(n), b.row(n)).sqrt();
         let push = if distance == 0.0 { 0.0 } else { relu(margin - distance) / distance };
         let factor = scale * (y - (1.0 - y) * push);

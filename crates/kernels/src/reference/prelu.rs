@@ -30,8 +30,8 @@ pub fn prelu_grad_input<T: Element>(sizes: ChannelSizes, x: &[T], slope: &[T], d
 /// The gradient with respect to the slope. x and dy `(N, C, inner)`, dslope `(C)` or `(1)`.
 pub fn prelu_grad_slope<T: Element>(sizes: ChannelSizes, x: &[T], dy: &[T], dslope: &mut [T]) {
     let sum = |channel: usize| -> f64 {
-        let below = sizes.of_channel(channel).filter(|&i| !(x[i] > T::ZERO));
-        below.map(|i| dy[i].to_f64() * x[i].to_f64()).sum()
+        let term = |i: usize| if x[i] > T::ZERO { 0.0 } else { dy[i].to_f64() * x[i].to_f64() };
+        sizes.of_channel(channel).map(term).sum()
     };
     match dslope {
         [only] => *only = T::from_f64((0..sizes.channels).map(sum).sum()),
