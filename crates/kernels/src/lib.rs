@@ -4,8 +4,10 @@
 //! and give the same bits at any number of threads.
 
 pub mod conv;
+pub mod elementwise;
 pub mod isa;
 pub mod layout;
+pub mod norm;
 pub mod random;
 pub mod reference;
 pub mod peak;

@@ -1,0 +1,23 @@
+//! Functions of each element alone, over flat slices and blocked tensors, at the speed of memory.
+//!
+//! `flat` and `plane` run a formula of block vectors over slices; every kernel here and in [`crate::norm`] and
+//! [`crate::update`] is such a formula. The formula's author writes neither threads nor tails.
+
+mod basic;
+mod blocked;
+mod channel;
+pub(crate) mod flat;
+pub(crate) mod operands;
+pub(crate) mod plane;
+pub(crate) mod sum;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use basic::{add, add_relu, axpy, copy, fill, mul, relu, relu_grad, scale, sub};
+pub use blocked::Blocked;
+pub(crate) use blocked::{Part, Parts};
+pub use channel::{
+    bias_add, bias_add_plain, channel_sum, channel_sum_plain, channel_sum_plain_scratch_len,
+    channel_sum_scratch_len,
+};
+pub use operands::Source;
