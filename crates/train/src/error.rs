@@ -1,0 +1,76 @@
+//! What can go wrong while training, validating or predicting?
+
+use std::path::{Path, PathBuf};
+
+use ocellus_data::DataError;
+use ocellus_engine::EngineError;
+use ocellus_formats::FormatError;
+use ocellus_graph::GraphError;
+
+/// A run that cannot start or go on. Each message is one sentence: what, where, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The network refuses.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The network cannot be planned or fed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The images cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A setting that cannot be.
+    #[error("{0}")]
+    Setting(String),
+    /// The loss stopped being a number.
+    #[error(
+        "the loss is {loss} at step {step} (epoch {epoch}, learning rate {rate}): the weights have diverged; the last \
+         good checkpoint is kept, start again with a lower --lr"
+    )]
+    NonFinite {
+        /// What the loss is.
+        loss: f64,
+        /// Optimiser step, from 1.
+        step: u64,
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Learning rate of that step.
+        rate: f32,
+    },
+    /// A checkpoint (or another file of the run folder) could not be written.
+    #[error("epoch {epoch}, step {step}: {source}; the run stops here and can be continued with: ocellus train --resume {}", .run.display())]
+    Save {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Optimiser steps done.
+        step: u64,
+        /// The run folder.
+        run: PathBuf,
+        /// Which file, and why.
+        source: FormatError,
+    },
+    /// The file system refused.
+    #[error("{}: {doing}: {source}", .path.display())]
+    Io {
+        /// Which file or folder.
+        path: PathBuf,
+        /// "cannot be created" and the like.
+        doing: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl TrainError {
+    /// A setting that cannot be: what, and what to do instead.
+    pub fn setting(message: impl Into<String>) -> Self {
+        TrainError::Setting(message.into())
+    }
+
+    pub(crate) fn io(path: &Path, doing: &'static str, source: std::io::Error) -> Self {
+        TrainError::Io { path: path.to_owned(), doing, source }
+    }
+}

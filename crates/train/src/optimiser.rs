@@ -1,0 +1,170 @@
+//! How do gradients change parameters?
+//!
+//! An optimiser is nodes: [`append_updates`] adds one update node per trained parameter to a differentiated graph,
+//! with the optimiser's memory as `State` parameters beside the weights (`velocity/NAME`; `first/NAME` and
+//! `second/NAME`), and the learning rate as the scalar input [`RATE`]. So the planner sees the whole step.
+//!
+//! For batches larger than memory a step has two graphs: [`append_accumulation`] ends the first with
+//! `gradient/NAME += gradient / parts`, and [`update_graph`] is the second, which reads those sums.
+
+use ocellus_graph::ops::{Accumulate, AdamUpdate, SgdUpdate};
+use ocellus_graph::{Graph, GraphError, Init, Op, Param, ParamId, ParamSpec, Role, ValueId};
+use ocellus_tensor::Shape;
+use serde::{Deserialize, Serialize};
+
+/// The scalar input that carries the learning rate.
+pub const RATE: &str = "lr";
+/// The scalar input that carries the optimiser step, counted from 1 (AdamW only).
+pub const STEP: &str = "step";
+/// Prefix of the accumulated gradients' names.
+pub const GRADIENT: &str = "gradient/";
+
+/// An optimiser and its constants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Optimiser {
+    /// Stochastic gradient descent with momentum (see [`SgdUpdate`] for the formula).
+    Sgd {
+        /// Share of the old velocity kept; 0 needs no velocity.
+        momentum: f32,
+        /// Look ahead along the velocity.
+        nesterov: bool,
+        /// Factor of the L2 penalty.
+        weight_decay: f32,
+        /// Leave parameters of rank 1 (biases, BatchNorm's gamma and beta) without decay. Off by default: plain SGD
+        /// decays all parameters, as PyTorch's does.
+        no_decay_on_bias_and_norm: bool,
+    },
+    /// Adam with decoupled weight decay (see [`AdamUpdate`] for the formula).
+    #[serde(rename = "adamw")]
+    AdamW {
+        /// Decay of the first moment.
+        beta1: f32,
+        /// Decay of the second moment.
+        beta2: f32,
+        /// Added to the root of the second moment.
+        eps: f32,
+        /// Decoupled weight decay, multiplied by the learning rate.
+        weight_decay: f32,
+        /// Leave parameters of rank 1 without decay. On by default, as AdamW's recipes have it.
+        no_decay_on_bias_and_norm: bool,
+    },
+}
+
+impl Optimiser {
+    /// SGD with Nesterov momentum 0.9 and this weight decay on all parameters.
+    pub fn sgd(weight_decay: f32) -> Self {
+        Optimiser::Sgd { momentum: 0.9, nesterov: true, weight_decay, no_decay_on_bias_and_norm: false }
+    }
+
+    /// AdamW with beta 0.9 and 0.999, eps 1e-8 and this weight decay on parameters of rank 2 and more.
+    pub fn adamw(weight_decay: f32) -> Self {
+        Optimiser::AdamW {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay,
+            no_decay_on_bias_and_norm: true,
+        }
+    }
+
+    /// Whether the graph has the input [`STEP`].
+    pub fn needs_step(&self) -> bool {
+        matches!(self, Optimiser::AdamW { .. })
+    }
+
+    /// The weight decay that `param` gets: the optimiser's, times the parameter's own multiplier.
+    fn decay_of(&self, param: &Param) -> f32 {
+        let (Optimiser::Sgd { weight_decay, no_decay_on_bias_and_norm, .. }
+        | Optimiser::AdamW { weight_decay, no_decay_on_bias_and_norm, .. }) = *self;
+        if no_decay_on_bias_and_norm && param.shape.rank() < 2 {
+            0.0
+        } else {
+            weight_decay * param.decay_mult
+        }
+    }
+
+    /// The update node of `param`: its operation, and the names of the state it keeps.
+    fn update_of(&self, param: &Param) -> (Op, Vec<&'static str>) {
+        let (weight_decay, lr_mult) = (self.decay_of(param), param.lr_mult);
+        match *self {
+            Optimiser::Sgd { momentum, nesterov, .. } => {
+                let state = if momentum == 0.0 { vec![] } else { vec!["velocity/"] };
+                (Op::SgdUpdate(SgdUpdate { momentum, nesterov, weight_decay, lr_mult }), state)
+            }
+            Optimiser::AdamW { beta1, beta2, eps, .. } => {
+                let op = AdamUpdate { beta1, beta2, eps, weight_decay, lr_mult };
+                (Op::AdamUpdate(op), vec!["first/", "second/"])
+            }
+        }
+    }
+}
+
+/// Adds an update node per parameter to `graph`, for `gradients` as differentiation returns them.
+///
+/// The graph gets the scalar input [`RATE`] and, for AdamW, [`STEP`]. Fails if it has inputs of those names.
+pub fn append_updates(
+    graph: &mut Graph,
+    gradients: &[(ParamId, ValueId)],
+    optimiser: &Optimiser,
+) -> Result<(), GraphError> {
+    let rate = graph.add_input(RATE, Shape::scalar())?;
+    let mut clock = vec![rate];
+    if optimiser.needs_step() {
+        clock.push(graph.add_input(STEP, Shape::scalar())?);
+    }
+    for &(param, gradient) in gradients {
+        let param = graph.param(param).clone();
+        let (op, state) = optimiser.update_of(&param);
+        let mut inputs = vec![param.value];
+        for prefix in state {
+            inputs.push(add_state(graph, prefix, &param)?);
+        }
+        inputs.push(gradient);
+        inputs.extend(&clock);
+        graph.add_node(format!("update/{}", param.name), op, inputs)?;
+    }
+    Ok(())
+}
+
+/// Ends `graph` with `gradient/NAME += gradient / parts` for each of `gradients`: a step's gradient is the mean over
+/// its parts.
+pub fn append_accumulation(
+    graph: &mut Graph,
+    gradients: &[(ParamId, ValueId)],
+    parts: usize,
+) -> Result<(), GraphError> {
+    let op = Op::Accumulate(Accumulate { scale: 1.0 / parts as f32 });
+    for &(param, gradient) in gradients {
+        let param = graph.param(param).clone();
+        let sum = add_state(graph, GRADIENT, &param)?;
+        graph.add_node(format!("accumulate/{}", param.name), op.clone(), vec![sum, gradient])?;
+    }
+    Ok(())
+}
+
+/// The second graph of an accumulated step: the trained parameters of `graph`, their accumulated gradients, and an
+/// update node for each.
+pub fn update_graph(graph: &Graph, trained: &[ParamId], optimiser: &Optimiser) -> Result<Graph, GraphError> {
+    let mut update = Graph::new(format!("{} update", graph.name));
+    let mut gradients = Vec::with_capacity(trained.len());
+    for &id in trained {
+        let param = graph.param(id);
+        update.add_param(spec(param.name.clone(), param, Role::Weight))?;
+        let own = update.find_param(&param.name).expect("added on the line before");
+        update.param_mut(own).lr_mult = param.lr_mult;
+        update.param_mut(own).decay_mult = param.decay_mult;
+        let copy = update.param(own).clone();
+        gradients.push((own, add_state(&mut update, GRADIENT, &copy)?));
+    }
+    append_updates(&mut update, &gradients, optimiser)?;
+    Ok(update)
+}
+
+fn add_state(graph: &mut Graph, prefix: &str, like: &Param) -> Result<ValueId, GraphError> {
+    graph.add_param(spec(format!("{prefix}{}", like.name), like, Role::State))
+}
+
+fn spec(name: String, like: &Param, role: Role) -> ParamSpec {
+    ParamSpec { name, shape: like.shape.clone(), init: Init::Constant(0.0), role }
+}

@@ -1,0 +1,214 @@
+//! What lies in a run folder, and where is the next free one?
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ocellus_formats::{FormatError, write_atomically};
+
+use crate::TrainError;
+use crate::progress::EpochRecord;
+
+/// A folder that holds one run: `best.safetensors`, `last.ckpt`, `last.prev.ckpt`, `config.toml`, `results.csv`,
+/// `metrics.json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// The run folder at `path`, which need not exist.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        RunFolder { path: path.into() }
+    }
+
+    /// Makes the folder `path`, or takes it if it is empty.
+    ///
+    /// Errors: it holds a run, or cannot be made.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self, TrainError> {
+        let run = RunFolder::at(path);
+        if run.exists() {
+            return Err(TrainError::setting(format!(
+                "{} already holds a run: add --resume to continue it, or choose another --out",
+                run.path.display()
+            )));
+        }
+        fs::create_dir_all(&run.path).map_err(|e| TrainError::io(&run.path, "cannot be created", e))?;
+        Ok(run)
+    }
+
+    /// Makes the first free one of `BASE/train`, `BASE/train2`, `BASE/train3`, ...
+    pub fn next_free(base: &Path) -> Result<Self, TrainError> {
+        fs::create_dir_all(base).map_err(|e| TrainError::io(base, "cannot be created", e))?;
+        for number in 1.. {
+            let path = base.join(numbered(number));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(RunFolder { path }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(TrainError::io(&path, "cannot be created", error)),
+            }
+        }
+        unreachable!("numbers do not run out")
+    }
+
+    /// The run in `BASE` that was started last: the one with the highest number.
+    pub fn latest(base: &Path) -> Option<Self> {
+        let number = |name: &str| match name.strip_prefix("train")? {
+            "" => Some(1),
+            digits => digits.parse::<u64>().ok(),
+        };
+        let entries = fs::read_dir(base).ok()?.flatten();
+        let runs = entries.filter_map(|e| Some((number(e.file_name().to_str()?)?, RunFolder::at(e.path()))));
+        runs.filter(|(_, run)| run.exists()).max_by_key(|(number, _)| *number).map(|(_, run)| run)
+    }
+
+    /// Whether a run was started here.
+    pub fn exists(&self) -> bool {
+        self.config().is_file()
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The best model so far, with its classes and preprocessing.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    /// The newest checkpoint.
+    pub fn last(&self) -> PathBuf {
+        self.path.join("last.ckpt")
+    }
+
+    /// The checkpoint before the newest.
+    pub fn previous(&self) -> PathBuf {
+        self.path.join("last.prev.ckpt")
+    }
+
+    /// A checkpoint that is being written.
+    pub(crate) fn next(&self) -> PathBuf {
+        self.path.join("last.next.ckpt")
+    }
+
+    /// All settings of the run.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    /// One line per epoch.
+    pub fn results(&self) -> PathBuf {
+        self.path.join("results.csv")
+    }
+
+    /// Figures of the best and the last epoch, classes and confusion matrix.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.json")
+    }
+
+    /// Which samples train and which validate, where that was drawn by seed.
+    pub fn split(&self) -> PathBuf {
+        self.path.join("split.json")
+    }
+
+    /// Writes the text `contents` to `path` in one step.
+    pub fn write(&self, path: &Path, contents: &str) -> Result<(), FormatError> {
+        write_atomically(path, |out| out.write_all(contents.as_bytes()))
+    }
+
+    /// Writes `results.csv`: losses in nats, shares 0 to 1, times in seconds.
+    pub fn write_results(&self, history: &[EpochRecord]) -> Result<(), FormatError> {
+        self.write(&self.results(), &results_csv(history))
+    }
+
+    /// Removes what a killed process may have left half-written.
+    pub fn clean(&self) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if (name.starts_with('.') && name.ends_with(".tmp")) || name == "last.next.ckpt" {
+                // What cannot be removed does no harm: nothing reads it.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        if cfg!(unix) { File::open(&self.path)?.sync_all() } else { Ok(()) }
+    }
+}
+
+fn numbered(number: usize) -> String {
+    if number == 1 { "train".into() } else { format!("train{number}") }
+}
+
+fn results_csv(history: &[EpochRecord]) -> String {
+    let mut text = String::from(
+        "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,images_per_second,seconds\n",
+    );
+    for r in history {
+        let _ = writeln!(
+            text,
+            "{},{},{},{:.6},{:.6},{:.6},{:.6},{:.6},{:.1},{:.3}",
+            r.epoch,
+            r.step,
+            r.lr,
+            r.train_loss,
+            r.train_top1,
+            r.loss,
+            r.top1,
+            r.top5,
+            r.images_per_second,
+            r.seconds
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_numbered_and_the_latest_run_is_found() {
+        let base = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..11)
+            .map(|_| RunFolder::next_free(base.path()).unwrap())
+            .map(|run| {
+                fs::write(run.config(), "").unwrap();
+                run.path().file_name().unwrap().to_string_lossy().into_owned()
+            })
+            .collect();
+        assert_eq!(names[..3], ["train", "train2", "train3"]);
+        RunFolder::next_free(base.path()).unwrap();
+        assert!(
+            RunFolder::latest(base.path()).unwrap().path().ends_with("train11"),
+            "train12 holds no run yet"
+        );
+    }
+
+    #[test]
+    fn a_run_is_never_written_over() {
+        let base = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(base.path().join("a/b")).unwrap();
+        RunFolder::create(run.path()).unwrap();
+        fs::write(run.config(), "").unwrap();
+        assert!(RunFolder::create(run.path()).unwrap_err().to_string().contains("--resume"));
+    }
+
+    #[test]
+    fn remains_are_cleaned_and_nothing_else() {
+        let base = tempfile::tempdir().unwrap();
+        let run = RunFolder::at(base.path());
+        for name in [".last.ckpt.x1.tmp", "last.next.ckpt", "last.ckpt", "notes.tmp"] {
+            fs::write(base.path().join(name), "").unwrap();
+        }
+        run.clean();
+        let mut left: Vec<_> = fs::read_dir(base.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["last.ckpt", "notes.tmp"]);
+    }
+}
