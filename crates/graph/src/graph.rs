@@ -264,6 +264,32 @@ impl Graph {
         GraphError::missing(&self.name, kind, name, &names)
     }
 
+    /// Inputs, parameters and nodes in the order in which they were added.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(self.values.len());
+        let mut next = 0;
+        // Nodes without outputs leave no value behind; they go before the next node that does.
+        let mut nodes_up_to = |end: usize, entries: &mut Vec<Entry>| {
+            entries.extend((next..end).map(|node| Entry::Node(NodeId(node as u32))));
+            next = next.max(end);
+        };
+        for (index, value) in self.values.iter().enumerate() {
+            match value.source {
+                Source::Input => entries.push(Entry::Input(ValueId(index as u32))),
+                Source::Param(id) => entries.push(Entry::Param(id)),
+                Source::Node { node, .. } => nodes_up_to(node.index() + 1, &mut entries),
+            }
+        }
+        nodes_up_to(self.nodes.len(), &mut entries);
+        entries
+    }
+
+    /// Forgets what is handed out and what is made small.
+    pub(crate) fn clear_outputs_and_losses(&mut self) {
+        self.outputs.clear();
+        self.losses.clear();
+    }
+
     /// The nodes that read each value, by value index; a node that reads a value twice is listed twice.
     pub fn readers(&self) -> Vec<Vec<NodeId>> {
         let mut readers = vec![Vec::new(); self.values.len()];
@@ -400,6 +426,14 @@ fn output_name(node: &str, slot: usize) -> String {
 
 fn already(name: &str, what: &str) -> GraphError {
     GraphError::Name { name: name.into(), message: format!("there is already {what} of this name") }
+}
+
+/// One thing that was added to a graph.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entry {
+    Input(ValueId),
+    Param(ParamId),
+    Node(NodeId),
 }
 
 /// What [`Graph::add_param`] needs to know.

@@ -8,16 +8,27 @@
 
 mod autodiff;
 mod builder;
+mod check;
+mod cost;
+mod edit;
 mod error;
 mod graph;
 mod guard;
 mod init;
+mod layers;
 pub mod ops;
+mod receptive;
+mod summary;
 
 pub use autodiff::{Gradients, Request, differentiate};
 pub use builder::{BatchNormSpec, Builder, Conv, ConvTranspose, Dense};
+pub use cost::Cost;
+pub use edit::TrainingOptions;
 pub use error::GraphError;
 pub use graph::{Graph, Loss, Node, NodeId, Output, Param, ParamId, ParamSpec, Role, Source, Value, ValueId};
 pub use guard::holds_probabilities;
 pub use init::{Distribution, Fan, Init};
+pub use layers::Layers;
 pub use ops::Op;
+pub use receptive::ReceptiveField;
+pub use summary::{NodeSummary, ParameterCounts, Summary};

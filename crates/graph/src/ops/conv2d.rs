@@ -50,6 +50,12 @@ impl Conv2d {
         Ok(gradients)
     }
 
+    /// Multiply-accumulates for inputs of these shapes.
+    pub(crate) fn macs(&self, inputs: &[&Shape]) -> u64 {
+        let [x, w] = [inputs[0], inputs[1]];
+        self.geometry(x, w).map_or(0, |geometry| geometry.macs())
+    }
+
     /// All sizes of this convolution of x `(N, C, H, W)` with w `(O, C/groups, kh, kw)`, or what does not fit.
     pub fn geometry(&self, x: &Shape, w: &Shape) -> Result<ConvGeometry, Refusal> {
         let [batch, in_channels, height, width] = expect::image(x, "input")?;

@@ -54,6 +54,12 @@ impl ConvTranspose2d {
         Ok(gradients)
     }
 
+    /// Multiply-accumulates for inputs of these shapes.
+    pub(crate) fn macs(&self, inputs: &[&Shape]) -> u64 {
+        let [x, w] = [inputs[0], inputs[1]];
+        self.geometry(x, w).map_or(0, |geometry| geometry.macs())
+    }
+
     /// The sizes of the convolution whose input gradient this is: its `out_channels` and `output` are those of x
     /// `(N, C, H, W)`, its `in_channels` and `input` those of y.
     pub fn geometry(&self, x: &Shape, w: &Shape) -> Result<ConvGeometry, Refusal> {

@@ -42,6 +42,11 @@ impl Linear {
         }
         Ok(gradients)
     }
+
+    /// Multiply-accumulates for inputs of these shapes; each gradient costs as many.
+    pub(crate) fn macs(&self, inputs: &[&Shape]) -> u64 {
+        rows_by_weights(inputs[0], inputs[1])
+    }
 }
 
 /// `dx = dy w`. Inputs: dy `(N, O)`, w `(O, F)`. Output: dx `(N, F)`.
@@ -57,6 +62,10 @@ impl LinearGradInput {
             return Err(format!("dy has {out} features, the weight makes {expected}"));
         }
         Ok(vec![Shape::from([rows, features])])
+    }
+
+    pub(crate) fn macs(&self, inputs: &[&Shape]) -> u64 {
+        rows_by_weights(inputs[0], inputs[1])
     }
 }
 
@@ -74,4 +83,14 @@ impl LinearGradWeight {
         }
         Ok(vec![Shape::from([out, features])])
     }
+
+    pub(crate) fn macs(&self, inputs: &[&Shape]) -> u64 {
+        let [x, dy] = [inputs[0], inputs[1]];
+        x.elements() as u64 * dy[1] as u64
+    }
+}
+
+/// One multiply-accumulate for each row and each weight.
+fn rows_by_weights(rows: &Shape, weights: &Shape) -> u64 {
+    rows[0] as u64 * weights.elements() as u64
 }

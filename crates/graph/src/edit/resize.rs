@@ -1,0 +1,51 @@
+//! Other input sizes: every shape is derived anew.
+
+use std::collections::HashMap;
+
+use ocellus_tensor::Shape;
+
+use super::rebuild::Changes;
+use crate::{Graph, GraphError, ValueId};
+
+impl Graph {
+    /// The network for batches of `n`: axis 0 of the first input, and of every input that agreed with it there.
+    ///
+    /// Refused, by the node that fixes the size: a reshape to a fixed batch, say.
+    ///
+    /// ```
+    /// # use ocellus_graph::{Builder, Conv};
+    /// let mut b = Builder::new("net");
+    /// let x = b.input("x", [1, 3, 8, 8]);
+    /// let y = b.conv2d("conv", x, Conv::new(4, 3));
+    /// b.output("output", y);
+    /// let batched = b.finish()?.with_batch(32)?;
+    /// assert_eq!(batched.shape(batched.find_output("output").unwrap()).dims(), [32, 4, 6, 6]);
+    /// # Ok::<(), ocellus_graph::GraphError>(())
+    /// ```
+    pub fn with_batch(&self, n: usize) -> Result<Graph, GraphError> {
+        let axis_0 = |value: ValueId| self.shape(value).first().copied();
+        let batch = self.inputs().iter().find_map(|&input| axis_0(input));
+        let batched =
+            self.inputs().iter().copied().filter(|&input| batch.is_some() && axis_0(input) == batch);
+        self.with_shapes(batched.map(|input| (input, self.shape(input).with(0, n))).collect())
+    }
+
+    /// The network with another shape for the input `name`.
+    ///
+    /// Refused, by the node that fixes the size: a linear layer after a flattened image, say.
+    pub fn with_input(&self, name: &str, shape: impl Into<Shape>) -> Result<Graph, GraphError> {
+        let input = self.find_input(name).ok_or_else(|| self.missing("input", name))?;
+        self.with_shapes(HashMap::from([(input, shape.into())]))
+    }
+
+    fn with_shapes(&self, input_shapes: HashMap<ValueId, Shape>) -> Result<Graph, GraphError> {
+        let mut changes = Changes::none(self);
+        changes.input_shapes = input_shapes;
+        changes.apply().map_err(|error| match error {
+            GraphError::Node { node, message } if self.find_node(&node).is_some() => {
+                GraphError::node(node, format!("{message}; this node fixes the input's size"))
+            }
+            error => error,
+        })
+    }
+}
