@@ -1,12 +1,15 @@
 //! Runs steps. One loop, one match, no allocation.
 
+use ocellus_graph::ops::Statistics;
 use ocellus_kernels::conv::Epilogue;
+use ocellus_kernels::elementwise::{Source, add, channel_sum, channel_sum_plain, mul, relu, relu_grad, sub};
 use ocellus_kernels::layout::{blocked_to_plain, plain_to_blocked};
+use ocellus_kernels::norm::{self, AffineGrads, Moments, Normalisation, Normalise, NormaliseGrad, ReluMask};
 use ocellus_kernels::threads::ThreadPool;
 use ocellus_tensor::AlignedBuffer;
 
 use crate::lower::Random;
-use crate::plan::{BufferId, Kernel, Plan, Step};
+use crate::plan::{BufferId, Elementwise, Kernel, Mask, Plan, Step};
 
 /// Everything steps work with.
 pub struct Machine {
@@ -29,15 +32,16 @@ impl Machine {
     pub fn execute(&mut self, plan: &Plan, step: &Step) {
         let Machine { arena, pool, random } = self;
         let mut operands = Operands { plan, step, arena };
+        let isa = plan.isa;
         match &step.kernel {
             Kernel::Reference(reference) => crate::reference_step::run(reference, operands, *random),
             &Kernel::ToBlocked { dims } => {
                 let ([plain], [blocked, _]) = operands.parts();
-                plain_to_blocked(pool, plan.isa, dims, plain, blocked);
+                plain_to_blocked(pool, isa, dims, plain, blocked);
             }
             &Kernel::ToPlain { dims } => {
                 let ([blocked], [plain, _]) = operands.parts();
-                blocked_to_plain(pool, plan.isa, dims, blocked, plain);
+                blocked_to_plain(pool, isa, dims, blocked, plain);
             }
             &Kernel::FoldBatchNorm { eps } => fold_batch_norm(operands, eps),
             Kernel::PackConv(recipe) => {
@@ -61,6 +65,25 @@ impl Machine {
                 let ([x, dy], [dw, scratch]) = operands.parts();
                 recipe.run(pool, x, dy, scratch, dw);
             }
+            &Kernel::BatchStatistics { size } => {
+                let ([x], [mean, var, scratch]) = operands.parts();
+                norm::statistics(pool, isa, size, x, Moments { mean, var }, scratch);
+            }
+            &Kernel::Normalise { size, eps, relu } => {
+                let ([x, gamma, beta, mean, var, residual], [y, _]) = operands.parts();
+                let norm = Normalisation { mean, var, gamma: optional(gamma), beta: optional(beta), eps };
+                Normalise { size, norm, residual: optional(residual), relu }.run(pool, isa, shared(x), y);
+            }
+            Kernel::BatchNormGrad { .. } => batch_norm_grad(operands, pool),
+            &Kernel::Elementwise(function) => elementwise(function, operands, pool),
+            &Kernel::ChannelSum { size } => {
+                let ([x], [sums, scratch]) = operands.parts();
+                channel_sum(pool, isa, size, x, sums, scratch);
+            }
+            Kernel::ColumnSum => {
+                let ([x], [sums, scratch]) = operands.parts();
+                channel_sum_plain(pool, isa, x, sums, scratch);
+            }
         }
     }
 }
@@ -73,7 +96,8 @@ pub struct Operands<'a> {
 }
 
 impl Operands<'_> {
-    /// The reads, and the writes followed by the scratch room; an absent operand is an empty slice.
+    /// The reads, and the writes followed by the scratch room; an absent operand is an empty slice, and so is the
+    /// read that shares the first write's room.
     pub fn parts<const R: usize, const W: usize>(&mut self) -> ([&[f32]; R], [&mut [f32]; W]) {
         debug_assert_eq!(
             (self.step.reads.len(), self.step.writes.len() + 1),
@@ -81,7 +105,9 @@ impl Operands<'_> {
             "operands of {}",
             self.step.name
         );
-        let reads = std::array::from_fn(|i| self.range(self.step.reads[i]));
+        let shared = self.step.may_share.filter(|_| self.step.shares);
+        let own = |i: usize| self.step.reads[i].filter(|_| shared != Some(i));
+        let reads = std::array::from_fn(|i| self.range(own(i)));
         let writes =
             std::array::from_fn(|i| self.range(self.step.writes.get(i).copied().or(self.step.scratch)));
         self.arena.parts(reads, writes)
@@ -102,6 +128,48 @@ impl Operands<'_> {
 /// `None` for an absent operand.
 pub fn optional(slice: &[f32]) -> Option<&[f32]> {
     (!slice.is_empty()).then_some(slice)
+}
+
+/// The operand, or the output that holds it if it has no room of its own.
+fn shared(slice: &[f32]) -> Source<'_> {
+    if slice.is_empty() { Source::InPlace } else { Source::Slice(slice) }
+}
+
+fn elementwise(function: Elementwise, mut operands: Operands<'_>, pool: &ThreadPool) {
+    let isa = operands.plan.isa;
+    if function == Elementwise::Relu {
+        let ([x], [y, _]) = operands.parts();
+        return relu(pool, isa, shared(x), y);
+    }
+    let ([a, b], [y, _]) = operands.parts();
+    match function {
+        Elementwise::Relu => unreachable!("has one operand"),
+        Elementwise::ReluGrad => relu_grad(pool, isa, b, shared(a), y),
+        Elementwise::Add => add(pool, isa, shared(a), b, y),
+        Elementwise::Sub => sub(pool, isa, shared(a), b, y),
+        Elementwise::Mul => mul(pool, isa, shared(a), b, y),
+    }
+}
+
+fn batch_norm_grad(mut operands: Operands<'_>, pool: &ThreadPool) {
+    let isa = operands.plan.isa;
+    let Kernel::BatchNormGrad { size, eps, statistics, mask } = operands.step.kernel else { return };
+    let ([dy, x, y, gamma, beta, mean, var], [dx, dgamma, dbeta, scratch]) = operands.parts();
+    let norm = Normalisation { mean, var, gamma: optional(gamma), beta: optional(beta), eps };
+    let mask = match mask {
+        Mask::None => ReluMask::None,
+        Mask::Output => ReluMask::Output(y),
+        Mask::Recompute => ReluMask::Recompute,
+    };
+    let grad = NormaliseGrad { size, norm, mask };
+    let from = shared(dy);
+    let incoming = if dy.is_empty() { &*dx } else { dy };
+    let sums = AffineGrads { dgamma: &mut *dgamma, dbeta: &mut *dbeta };
+    grad.reduce((pool, isa), x, incoming, sums, scratch);
+    match statistics {
+        Statistics::Batch => grad.apply((pool, isa), x, from, (dgamma, dbeta), dx),
+        Statistics::Running => grad.apply_running((pool, isa), x, from, dx),
+    }
 }
 
 /// `scale = gamma / sqrt(var + eps)`, `shift = beta + (bias - mean) scale`.

@@ -96,7 +96,11 @@ impl Session {
                 Some(tensor) => check_shape(&port.name, &port.shape, tensor.shape())?,
                 None if *role == Role::State => continue,
                 None => {
-                    return Err(self.missing("parameter", &self.plan.params[index].port.name, weights.keys()));
+                    return Err(self.missing(
+                        "parameter",
+                        &self.plan.params[index].port.name,
+                        weights.keys(),
+                    ));
                 }
             }
         }

@@ -63,8 +63,8 @@ fn finish(mut lowering: Lowering, outputs: Vec<Port>) -> Plan {
         let buffer = lowering.plain(param.value);
         params.push(ParamPort { port: port(&lowering, &param.name, param.value, buffer), role: param.role });
     }
-    let Lowering { options, mut buffers, prepare, steps, .. } = lowering;
-    let floats = memory::place(&mut buffers, &steps);
+    let Lowering { options, mut buffers, prepare, mut steps, .. } = lowering;
+    let floats = memory::place(&mut buffers, &mut steps);
     let (threads, isa) = (options.threads, options.isa);
     Plan { graph: graph.name.clone(), threads, isa, prepare, steps, buffers, floats, inputs, outputs, params }
 }

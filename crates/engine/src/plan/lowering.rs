@@ -4,6 +4,7 @@
 //! the first time somebody asks for the order in which it does not lie yet.
 
 use ocellus_graph::{Graph, ParamId, Role, ValueId};
+use ocellus_kernels::elementwise::Blocked;
 use ocellus_kernels::layout::{BLOCK, blocked_len};
 
 use super::{Buffer, BufferId, Kernel, Lifetime, Step};
@@ -165,6 +166,12 @@ impl<'a> Lowering<'a> {
     /// The value's sizes as N, C, H, W.
     pub fn dims(&self, value: ValueId) -> [usize; 4] {
         self.graph.shape(value).nchw().expect("only image-like values lie in channel blocks")
+    }
+
+    /// The value's sizes in channel blocks.
+    pub fn size(&self, value: ValueId) -> Blocked {
+        let [batch, channels, height, width] = self.dims(value);
+        Blocked { batch, channels, height, width }
     }
 
     /// Appends a step that runs every time.

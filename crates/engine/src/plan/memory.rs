@@ -4,7 +4,7 @@
 //! offset where it overlaps nothing that lives at the same time (greedy by size; Pisarchyk and Lee, "Efficient Memory
 //! Management for Deep Neural Net Inference", 2020, section 5).
 
-use super::{Buffer, Lifetime, Step};
+use super::{Buffer, BufferId, Lifetime, Step};
 
 /// Floats in a cache line: every buffer begins on one, so that vectors are aligned and threads do not share lines.
 const LINE: usize = 16;
@@ -14,10 +14,12 @@ pub fn aligned(len: usize) -> usize {
     len.next_multiple_of(LINE)
 }
 
-/// Sets every buffer's offset; returns the arena's length in floats.
-pub fn place(buffers: &mut [Buffer], steps: &[Step]) -> usize {
+/// Sets every buffer's offset and decides which steps write over what they read; returns the arena's length in
+/// floats.
+pub fn place(buffers: &mut [Buffer], steps: &mut [Step]) -> usize {
     let persistent = place_persistent(buffers);
-    let lives = lifetimes(buffers, steps);
+    let mut lives = lifetimes(buffers, steps);
+    let hosts = share(buffers, steps, &mut lives);
     let mut order: Vec<usize> = (0..buffers.len()).filter(|&b| lives[b].is_some()).collect();
     order.sort_by_key(|&b| (std::cmp::Reverse(buffers[b].len), b));
     let mut placed: Vec<usize> = Vec::new();
@@ -29,7 +31,31 @@ pub fn place(buffers: &mut [Buffer], steps: &[Step]) -> usize {
         let at = placed.partition_point(|&p| buffers[p].offset <= offset);
         placed.insert(at, b);
     }
+    for (b, host) in hosts.iter().enumerate().filter_map(|(b, host)| host.map(|h| (b, h))) {
+        buffers[b].offset = buffers[host].offset;
+    }
     end
+}
+
+/// Lets a step's first write take the room of a read that dies with the step: the written buffer moves in with its
+/// host, whose life is lengthened to cover both. Returns each buffer's host, if it has one.
+fn share(buffers: &[Buffer], steps: &mut [Step], lives: &mut [Option<(usize, usize)>]) -> Vec<Option<usize>> {
+    let mut hosts: Vec<Option<usize>> = vec![None; buffers.len()];
+    for (index, step) in steps.iter_mut().enumerate() {
+        let Some(read) = step.may_share.and_then(|i| step.reads[i]).map(BufferId::index) else { continue };
+        let written = step.writes[0].index();
+        let host = hosts[read].unwrap_or(read);
+        let dies_here = lives[host].is_some_and(|(_, last)| last == index);
+        let born_here = lives[written].is_some_and(|(first, _)| first == index);
+        let read_once = step.buffers().filter(|b| hosts[b.index()].unwrap_or(b.index()) == host).count() == 1;
+        if dies_here && born_here && read_once && buffers[host].len == buffers[written].len {
+            let last = lives[written].take().map_or(index, |(_, last)| last);
+            lives[host] = lives[host].map(|(first, _)| (first, last));
+            hosts[written] = Some(host);
+            step.shares = true;
+        }
+    }
+    hosts
 }
 
 fn place_persistent(buffers: &mut [Buffer]) -> usize {

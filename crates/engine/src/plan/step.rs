@@ -1,7 +1,9 @@
 //! One step: a kernel with its recipe, what it reads and what it writes.
 
 use ocellus_graph::Op;
+use ocellus_graph::ops::Statistics;
 use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad};
+use ocellus_kernels::elementwise::Blocked;
 use ocellus_tensor::Shape;
 
 use super::BufferId;
@@ -43,6 +45,66 @@ pub enum Kernel {
     ConvInputGrad(ConvInputGrad),
     /// Reads: x, dy. Writes: dw.
     ConvWeightGrad(ConvWeightGrad),
+    /// Reads: x. Writes: mean, var.
+    BatchStatistics {
+        /// Sizes of x.
+        size: Blocked,
+    },
+    /// Reads: x, gamma?, beta?, mean, var, residual?. Writes: y.
+    Normalise {
+        /// Sizes of x.
+        size: Blocked,
+        /// Added to the variance.
+        eps: f32,
+        /// ReLU at the end.
+        relu: bool,
+    },
+    /// Reads: dy, x, y?, gamma?, beta?, mean, var. Writes: dx, dgamma, dbeta.
+    BatchNormGrad {
+        /// Sizes of x.
+        size: Blocked,
+        /// Added to the variance.
+        eps: f32,
+        /// Whether mean and var depend on x.
+        statistics: Statistics,
+        /// The ReLU that came after.
+        mask: Mask,
+    },
+    /// Reads: one or two operands. Writes: y.
+    Elementwise(Elementwise),
+    /// Reads: x in channel blocks. Writes: the sum of each channel.
+    ChannelSum {
+        /// Sizes of x.
+        size: Blocked,
+    },
+    /// Reads: x (N, C). Writes: the sum of each column.
+    ColumnSum,
+}
+
+/// How a BatchNorm gradient knows what the ReLU after it let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mask {
+    /// There was no ReLU.
+    None,
+    /// By the sign of the ReLU's output, which is read.
+    Output,
+    /// By normalising x once more.
+    Recompute,
+}
+
+/// A function of single elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elementwise {
+    /// max(x, 0).
+    Relu,
+    /// dy where y > 0. Reads: dy, y.
+    ReluGrad,
+    /// a + b.
+    Add,
+    /// a - b.
+    Sub,
+    /// a b.
+    Mul,
 }
 
 /// An operation and the shapes it runs at.
@@ -69,6 +131,10 @@ pub struct Step {
     pub writes: Vec<BufferId>,
     /// Room it needs while it runs.
     pub scratch: Option<BufferId>,
+    /// The read that may lie where the first write goes, if nobody reads it later.
+    pub may_share: Option<usize>,
+    /// Whether it does.
+    pub shares: bool,
     /// Multiply-accumulates.
     pub macs: u64,
 }
@@ -76,7 +142,16 @@ pub struct Step {
 impl Step {
     /// A step that reads and writes nothing yet.
     pub fn new(name: impl Into<String>, kernel: Kernel) -> Self {
-        Step { name: name.into(), kernel, reads: Vec::new(), writes: Vec::new(), scratch: None, macs: 0 }
+        Step {
+            name: name.into(),
+            kernel,
+            reads: Vec::new(),
+            writes: Vec::new(),
+            scratch: None,
+            may_share: None,
+            shares: false,
+            macs: 0,
+        }
     }
 
     /// The same, reading these.
@@ -94,6 +169,12 @@ impl Step {
     /// The same with room to work in.
     pub fn with_scratch(mut self, scratch: Option<BufferId>) -> Self {
         self.scratch = scratch;
+        self
+    }
+
+    /// The same, where the first write may take the room of this read.
+    pub fn sharing(mut self, read: usize) -> Self {
+        self.may_share = Some(read);
         self
     }
 
@@ -118,6 +199,15 @@ impl Kernel {
             Kernel::ToPlain { .. } => "to plain",
             Kernel::FoldBatchNorm { .. } => "fold batch norm",
             Kernel::PackConv(_) | Kernel::PackConvInputGrad(_) => "pack",
+            Kernel::BatchStatistics { .. } => "batch statistics",
+            Kernel::Normalise { .. } => "normalise",
+            Kernel::BatchNormGrad { .. } => "batch norm grad",
+            Kernel::Elementwise(Elementwise::Relu) => "relu",
+            Kernel::Elementwise(Elementwise::ReluGrad) => "relu grad",
+            Kernel::Elementwise(Elementwise::Add) => "add",
+            Kernel::Elementwise(Elementwise::Sub) => "sub",
+            Kernel::Elementwise(Elementwise::Mul) => "mul",
+            Kernel::ChannelSum { .. } | Kernel::ColumnSum => "bias grad",
             Kernel::Conv { .. } => "conv",
             Kernel::ConvInputGrad(_) => "conv input grad",
             Kernel::ConvWeightGrad(_) => "conv weight grad",

@@ -2,6 +2,8 @@
 //! could lower the group; what none of them can goes to the reference kernels, node by node.
 
 mod conv;
+mod elementwise;
+mod norm;
 mod reference;
 
 use ocellus_graph::Op;
@@ -24,6 +26,10 @@ fn fast(l: &mut Lowering, group: &Group) -> bool {
         Op::Conv2d(_) => conv::forward(l, group),
         Op::Conv2dGradInput(_) => conv::input_gradient(l, group),
         Op::Conv2dGradWeight(_) => conv::weight_gradient(l, group),
+        Op::BatchNorm(_) => norm::forward(l, group),
+        Op::BatchNormGrad(_) => norm::backward(l, group),
+        Op::Activation(_) | Op::ActivationGrad(_) | Op::Binary(_) => elementwise::map(l, group),
+        Op::Reduce(_) => elementwise::channel_sum(l, group),
         _ => false,
     }
 }
