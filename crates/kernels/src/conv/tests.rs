@@ -195,6 +195,7 @@ fn cases() -> Vec<ConvGeometry> {
         geometry([2, 32, 6, 6], 64, 2, square(3).padding(1)),
         geometry([1, 48, 9, 9], 48, 3, square(3).stride(2).padding(1)),
         geometry([1, 16, 40, 33], 16, 1, square(3).padding(1)),
+        geometry([1, 40, 3, 3], 600, 1, square(1)),
     ]
 }
 
@@ -228,5 +229,42 @@ fn weight_gradient_agrees_with_the_loop_nest() {
                 check_weight_grad(g, isa, InputLayout::Plain);
             }
         }
+    }
+}
+
+/// Numbers whose sums do round, so that another order of additions would show.
+#[test]
+fn threads_never_change_a_bit() {
+    let fractions = |len: usize| -> Vec<f32> { (0..len).map(|i| (i as f32 * 0.37).sin() + 0.3).collect() };
+    for g in cases() {
+        let isa = Isa::detect();
+        let (x, dy) = (blocked(x_dims(&g), &fractions(x_dims(&g).iter().product())), fractions(1 << 20));
+        let dy = &dy[..blocked_len(g.batch, g.out_channels, g.output[0], g.output[1])];
+        let weight = fractions(weight_len(&g));
+        at_every_thread_count("forward", |pool| {
+            let recipe = ConvForward::new(g, isa, InputLayout::Blocked).expect("supported");
+            let mut packed = vec![f32::NAN; recipe.packed_len()];
+            recipe.pack(pool, &weight, None, &mut packed);
+            let mut scratch = vec![f32::NAN; recipe.scratch_len(pool.threads())];
+            let mut y = vec![f32::NAN; dy.len()];
+            recipe.run(pool, &x, &packed, Epilogue::default(), &mut scratch, &mut y);
+            y
+        });
+        at_every_thread_count("input gradient", |pool| {
+            let recipe = ConvInputGrad::new(g, isa).expect("supported");
+            let mut packed = vec![f32::NAN; recipe.packed_len()];
+            recipe.pack(pool, &weight, &mut packed);
+            let mut scratch = vec![f32::NAN; recipe.scratch_len(pool.threads())];
+            let mut dx = vec![f32::NAN; x.len()];
+            recipe.run(pool, dy, &packed, None, &mut scratch, &mut dx);
+            dx
+        });
+        at_every_thread_count("weight gradient", |pool| {
+            let recipe = ConvWeightGrad::new(g, isa, InputLayout::Blocked).expect("supported");
+            let mut scratch = vec![f32::NAN; recipe.scratch_len(pool.threads())];
+            let mut dw = vec![f32::NAN; weight.len()];
+            recipe.run(pool, &x, dy, &mut scratch, &mut dw);
+            dw
+        });
     }
 }

@@ -8,8 +8,12 @@
 //! for each part of the slabs, each range of pairs, in parallel:
 //!     for each slab of the part, pair of the range, tap:
 //!         sums[pair][tap] += over the pixels at which the tap lies inside the image: x (outer) dy
-//! for each pair, in parallel: dw = the parts' sums, added in order, as OIHW
+//!     with one part: dw of the range = its sums, transposed to OIHW while they are in the cache
+//! with several parts: for each pair, in parallel: dw = the parts' sums, added in order, as OIHW
 //! ```
+//!
+//! A range is small enough for its sums to stay in the second-level cache: where weights are many and pixels few, the
+//! time goes into writing `dw` once.
 //!
 //! No halo is needed, for each tap runs over its own rectangle of pixels. Plain input makes an exception: there a
 //! tile's neighbours are the taps of a kernel row, so rows are first copied with zeros left and right.
@@ -18,7 +22,7 @@
 
 use ocellus_tensor::ConvGeometry;
 
-use crate::isa::{Isa, LANES};
+use crate::isa::{Isa, LANES, Simd, VectorOp};
 use crate::layout::{BLOCK, blocked_len, blocks};
 use crate::threads::{SharedMut, ThreadPool};
 
@@ -31,6 +35,10 @@ use super::weight_tile::{WeightTileArgs, weight_tiles};
 const SLAB_BYTES: usize = 24 * 1024;
 /// Pixels in a slab worth the loading and storing of sums.
 const SLAB_PIXELS: usize = 128;
+/// Numbers of sums in a range of pairs at most: a quarter of a second-level cache.
+const RANGE_SUMS: usize = 64 * 1024;
+/// Panels in a band of pairs.
+const BAND: usize = 16;
 /// Parts times pairs aimed for, so that a handful of threads finds work.
 const TASKS: usize = 16;
 
@@ -78,6 +86,8 @@ struct Pair {
     /// Real input channels of the unit.
     channels: usize,
     panel: Panel,
+    /// Where its sums lie among all pairs'.
+    start: usize,
 }
 
 /// What the tasks share.
@@ -85,7 +95,12 @@ struct Job<'a> {
     recipe: &'a ConvWeightGrad,
     x: &'a [f32],
     dy: &'a [f32],
-    sums: SharedMut<'a, f32>,
+}
+
+/// One task: some slabs over some pairs.
+struct Task {
+    slabs: std::ops::Range<usize>,
+    pairs: std::ops::Range<usize>,
 }
 
 impl ConvWeightGrad {
@@ -112,9 +127,9 @@ impl ConvWeightGrad {
         &self.geometry
     }
 
-    /// Scratch numbers for a pool of `threads` threads: the parts' sums, and staged rows of plain input.
+    /// Scratch numbers for a pool of `threads` threads: sums, and staged rows of plain input.
     pub fn scratch_len(&self, threads: usize) -> usize {
-        self.parts * self.part_len() + threads * self.staged_len()
+        self.sums_len(threads) + threads * self.staged_len()
     }
 
     /// Computes `dw`, every element of it. `scratch` has at least `scratch_len(pool.threads())` numbers of any
@@ -125,28 +140,67 @@ impl ConvWeightGrad {
         assert_eq!(x.len(), g.batch * self.image_len(), "input length");
         assert_eq!(dy.len(), blocked_len(g.batch, g.out_channels, h, w), "output gradient length");
         assert_eq!(dw.len(), g.out_channels * g.group_in() * g.window.taps(), "weight gradient length");
-        let (sums, staged) = scratch.split_at_mut(self.parts * self.part_len());
+        let (sums, staged) = scratch.split_at_mut(self.sums_len(pool.threads()));
         assert!(staged.len() >= pool.threads() * self.staged_len(), "scratch length");
-        let staged = SharedMut::new(staged);
-        let job = Job { recipe: self, x, dy, sums: SharedMut::new(sums) };
-        let pairs = self.pairs();
-        let ranges = self.ranges(pool.threads());
+        let (sums, staged, dw) = (SharedMut::new(sums), SharedMut::new(staged), SharedMut::new(dw));
+        let job = Job { recipe: self, x, dy };
+        let (ranges, staged_len, range_len) =
+            (self.ranges(pool.threads()), self.staged_len(), self.range_len(pool.threads()));
         pool.run_with_thread(self.parts * ranges, &|thread, task| {
-            let (part, range) = (task / ranges, task % ranges);
-            let len = self.staged_len();
+            let (part, task) = (task / ranges, self.task(task / ranges, task % ranges, ranges));
             // SAFETY: each thread has its own staged rows.
-            let staged = unsafe { staged.part(thread * len, len) };
-            job.sum(part, range * pairs / ranges..(range + 1) * pairs / ranges, staged);
+            let staged = unsafe { staged.part(thread * staged_len, staged_len) };
+            if self.parts == 1 {
+                // SAFETY: each thread has its own sums.
+                let sums = unsafe { sums.part(thread * range_len, range_len) };
+                job.sum(&task, sums, staged);
+                job.write(&task, sums, dw);
+            } else {
+                let (start, len) = self.sums_of(task.pairs.clone());
+                // SAFETY: each task has its own part and pairs.
+                job.sum(&task, unsafe { sums.part(part * self.part_len() + start, len) }, staged);
+            }
         });
-        let dw = SharedMut::new(dw);
-        pool.run(pairs, &|pair| job.finish(self.pair(pair), dw));
+        if self.parts > 1 {
+            pool.run(self.pairs(), &|pair| {
+                let (start, len) = self.sums_of(pair..pair + 1);
+                // SAFETY: each task has its own pair.
+                let part = |i: usize| unsafe { sums.part(i * self.part_len() + start, len) };
+                let total = part(0);
+                for i in 1..self.parts {
+                    total.iter_mut().zip(part(i).iter()).for_each(|(t, p)| *t += p);
+                }
+                job.write(&Task { slabs: 0..0, pairs: pair..pair + 1 }, total, dw);
+            });
+        }
+    }
+
+    /// The task of a part and a range of pairs.
+    fn task(&self, part: usize, range: usize, ranges: usize) -> Task {
+        let split = |count: usize, i: usize, of: usize| i * count / of..(i + 1) * count / of;
+        Task { slabs: split(self.slabs.count, part, self.parts), pairs: split(self.pairs(), range, ranges) }
     }
 
     /// Into how many ranges to split the pairs; changes no sum, so it may depend on the threads.
     fn ranges(&self, threads: usize) -> usize {
         let pairs = self.pairs();
         let cost = |ranges: usize| (self.parts * ranges).div_ceil(threads) * pairs.div_ceil(ranges);
-        (1..=pairs.min(4 * threads)).min_by_key(|&ranges| cost(ranges)).unwrap_or(1)
+        let least = if self.parts > 1 { 1 } else { self.part_len().div_ceil(RANGE_SUMS).min(pairs) };
+        (least..=pairs.min(least + 4 * threads)).min_by_key(|&ranges| cost(ranges)).unwrap_or(1)
+    }
+
+    /// The most sums a range has.
+    fn range_len(&self, threads: usize) -> usize {
+        let per_pair = self.layout.step().min(self.geometry.group_in()) * self.geometry.window.taps();
+        self.pairs().div_ceil(self.ranges(threads))
+            * per_pair
+            * self.panels.vectors.min(self.panels.blocks)
+            * LANES
+    }
+
+    /// Numbers of all sums: all parts, or a range for each thread.
+    fn sums_len(&self, threads: usize) -> usize {
+        if self.parts > 1 { self.parts * self.part_len() } else { threads * self.range_len(threads) }
     }
 
     fn units(&self) -> usize {
@@ -157,13 +211,26 @@ impl ConvWeightGrad {
         self.geometry.groups * self.units() * self.panels.count()
     }
 
-    /// Pairs of a unit are neighbours, so that its pixels stay in the cache.
+    /// Pairs in order of group, band of panels, unit, panel: a range is about as many units as panels, so that the
+    /// numbers it reads are few.
     fn pair(&self, index: usize) -> Pair {
-        let (unit, panel) = (index / self.panels.count(), index % self.panels.count());
-        let (group, unit) = (unit / self.units(), unit % self.units());
+        let (units, panels) = (self.units(), self.panels.count());
+        let (group, index) = (index / (units * panels), index % (units * panels));
+        let band = index / (units * BAND) * BAND;
+        let width = (panels - band).min(BAND);
+        let index = index - band * units;
+        let (unit, panel) = (index / width, self.panels.get(band + index % width));
         let step = self.layout.step();
         let channels = (self.geometry.group_in() - unit * step).min(step);
-        Pair { group, unit, channels, panel: self.panels.get(panel) }
+        let band = band * self.panels.vectors;
+        let width = (self.panels.blocks - band).min(BAND * self.panels.vectors);
+        // Sums of a block of output channels before this pair's: of groups, bands, units, panels.
+        let inputs = self.geometry.group_in();
+        let before = group * inputs * self.panels.blocks
+            + band * inputs
+            + unit * step * width
+            + (panel.block - band) * channels;
+        Pair { group, unit, channels, panel, start: before * self.geometry.window.taps() * LANES }
     }
 
     /// Numbers of one part's sums.
@@ -172,13 +239,11 @@ impl ConvWeightGrad {
         g.in_channels * g.window.taps() * self.panels.blocks * LANES
     }
 
-    /// Where a pair's sums lie in a part, and how many there are.
-    fn sums_of(&self, pair: &Pair) -> (usize, usize) {
-        let g = &self.geometry;
-        let per_channel = g.window.taps() * self.panels.blocks * LANES;
-        let unit = (pair.group * g.group_in() + pair.unit * self.layout.step()) * per_channel;
-        let per_block = pair.channels * g.window.taps() * LANES;
-        (unit + pair.panel.block * per_block, pair.panel.vectors * per_block)
+    /// Where the sums of some pairs lie among all pairs' sums, and how many there are.
+    fn sums_of(&self, pairs: std::ops::Range<usize>) -> (usize, usize) {
+        let start =
+            |index: usize| if index < self.pairs() { self.pair(index).start } else { self.part_len() };
+        (start(pairs.start), start(pairs.end) - start(pairs.start))
     }
 
     /// Floats of one input image.
@@ -214,7 +279,8 @@ impl Slabs {
         let rows = height.div_ceil(per_image);
         let per_image = height.div_ceil(rows);
         let whole = rows == height && layout == InputLayout::Blocked;
-        let images = if whole { SLAB_PIXELS.div_ceil(height * width).min(g.batch) } else { 1 };
+        let most = if whole { SLAB_PIXELS.div_ceil(height * width) } else { 1 };
+        let images = g.batch.div_ceil(g.batch.div_ceil(most).max(1));
         Slabs { images, rows, per_image, count: g.batch.div_ceil(images) * per_image }
     }
 
@@ -225,27 +291,26 @@ impl Slabs {
 }
 
 impl Job<'_> {
-    /// Sums one part of the slabs for a range of pairs.
-    fn sum(&self, part: usize, pairs: std::ops::Range<usize>, staged: &mut [f32]) {
+    /// Sums the slabs of a task; `sums` holds its pairs one after another.
+    fn sum(&self, task: &Task, sums: &mut [f32], staged: &mut [f32]) {
         let recipe = self.recipe;
-        let slabs = part * recipe.slabs.count / recipe.parts..(part + 1) * recipe.slabs.count / recipe.parts;
-        let first = slabs.start;
-        for index in slabs {
+        for index in task.slabs.clone() {
             let slab = recipe.slabs.get(&recipe.geometry, index);
+            let first = index == task.slabs.start;
             let mut staged_unit = None;
-            for pair in pairs.clone() {
-                let pair = recipe.pair(pair);
-                let (start, len) = recipe.sums_of(&pair);
-                // SAFETY: each task has its own part and pairs.
-                let sums = unsafe { self.sums.part(part * recipe.part_len() + start, len) };
+            let mut sums = &mut *sums;
+            for index in task.pairs.clone() {
+                let pair = recipe.pair(index);
+                let (mine, others) = sums.split_at_mut(recipe.sums_of(index..index + 1).1);
+                sums = others;
                 if recipe.layout == InputLayout::Blocked {
-                    self.add_blocked(&pair, slab, sums, index == first);
+                    self.add_blocked(&pair, slab, mine, first);
                     continue;
                 }
                 if staged_unit.replace(pair.unit) != Some(pair.unit) {
                     self.stage(pair.unit, slab, staged);
                 }
-                self.add_plain(&pair, slab, staged, (sums, index == first));
+                self.add_plain(&pair, slab, staged, (mine, first));
             }
         }
     }
@@ -376,29 +441,68 @@ impl Job<'_> {
         }
     }
 
-    /// Adds up the parts of a pair and writes its weights.
-    fn finish(&self, pair: Pair, dw: SharedMut<'_, f32>) {
+    /// Writes the weights of a task's pairs, whose `sums` lie one after another.
+    fn write(&self, task: &Task, mut sums: &[f32], dw: SharedMut<'_, f32>) {
         let (recipe, g) = (self.recipe, &self.recipe.geometry);
-        let (start, len) = recipe.sums_of(&pair);
-        // SAFETY: each task has its own pair.
-        let part = |i: usize| unsafe { self.sums.part(i * recipe.part_len() + start, len) };
-        let total = part(0);
-        for i in 1..recipe.parts {
-            total.iter_mut().zip(part(i).iter()).for_each(|(t, p)| *t += p);
+        let taps = g.window.taps();
+        for index in task.pairs.clone() {
+            let Pair { group, unit, channels, panel, .. } = recipe.pair(index);
+            for v in 0..panel.vectors {
+                let lane = (panel.block + v) * LANES;
+                let out_channel = group * g.group_out() + lane;
+                recipe.isa.run(Transpose {
+                    sums: &sums[v * LANES..],
+                    width: panel.vectors * LANES,
+                    channels,
+                    taps,
+                    lanes: (g.group_out() - lane).min(LANES),
+                    to: dw,
+                    at: (out_channel * g.group_in() + unit * recipe.layout.step()) * taps,
+                    step: g.group_in() * taps,
+                });
+            }
+            sums = &sums[panel.vectors * LANES * channels * taps..];
         }
-        let (taps, width) = (g.window.taps(), pair.panel.vectors * LANES);
-        let lane = pair.panel.block * LANES;
-        let lanes = (g.group_out() - lane).min(width);
-        for l in 0..lanes {
-            let out_channel = pair.group * g.group_out() + lane + l;
-            let channel = pair.unit * recipe.layout.step();
-            let at = (out_channel * g.group_in() + channel) * taps;
-            // SAFETY: a pair's weights of one output channel are its own, next to one another.
-            let to = unsafe { dw.part(at, pair.channels * taps) };
-            for (c, to) in to.chunks_exact_mut(taps).enumerate() {
-                for (tap, to) in to.iter_mut().enumerate() {
-                    *to = total[(tap * pair.channels + c) * width + l];
+    }
+}
+
+/// Turns sums `[tap][channel][lane]` of one vector of output channels into weights `[lane][channel][tap]`, 16 x 16 at
+/// a time.
+struct Transpose<'a> {
+    sums: &'a [f32],
+    /// From one (tap, channel) to the next.
+    width: usize,
+    channels: usize,
+    taps: usize,
+    /// Real output channels.
+    lanes: usize,
+    to: SharedMut<'a, f32>,
+    /// The first output channel's first weight.
+    at: usize,
+    /// From one output channel's weights to the next.
+    step: usize,
+}
+
+impl VectorOp for Transpose<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let weights = self.channels * self.taps;
+        let (mut channel, mut tap) = (0, 0);
+        for first in (0..weights).step_by(LANES) {
+            let count = (weights - first).min(LANES);
+            let mut rows = [s.zero(); LANES];
+            for row in rows.iter_mut().take(count) {
+                *row = s.load(&self.sums[(tap * self.channels + channel) * self.width..]);
+                tap += 1;
+                if tap == self.taps {
+                    (channel, tap) = (channel + 1, 0);
                 }
+            }
+            for (lane, column) in s.transpose(rows).into_iter().enumerate().take(self.lanes) {
+                // SAFETY: a pair's weights of one output channel are its own, next to one another.
+                let to = unsafe { self.to.part(self.at + lane * self.step + first, count) };
+                if count == LANES { s.store(column, to) } else { s.store_partial(column, to) }
             }
         }
     }
