@@ -332,12 +332,14 @@ impl Preprocessor {
     fn project(&self, image: ImageView<'_>, placement: &Placement, out: &mut [f32]) {
         let [height, width] = self.settings.size.map(|side| side as usize);
         let columns = overlap(placement.left, width, image.width);
+        // Mirrored, the part that lies on the image is at the other end of the row.
+        let from = if placement.flip { width - columns.from - columns.count } else { columns.from };
+        let inside = from..from + columns.count;
         for (channel, plane) in out.chunks_exact_mut(height * width).enumerate() {
             let table = &self.tables[channel];
-            let source_channel = match (image.channels, self.settings.order) {
-                (1, _) => 0,
-                (_, ChannelOrder::Rgb) => channel,
-                (_, ChannelOrder::Bgr) => 2 - channel,
+            let source_channel = match self.settings.order {
+                ChannelOrder::Rgb => channel,
+                ChannelOrder::Bgr => self.settings.channels - 1 - channel,
             };
             let fill = if placement.fill == Fill::Black { table[0] } else { 0.0 };
             for (y, row) in plane.chunks_exact_mut(width).enumerate() {
@@ -346,27 +348,34 @@ impl Preprocessor {
                     row.fill(fill);
                     continue;
                 }
-                let start = source_y as usize * image.width as usize + columns.source;
-                let inside = columns.from..columns.from + columns.count;
-                // Mirrored, the inside lies at the other end of the row.
-                let inside = if placement.flip { width - inside.end..width - inside.start } else { inside };
                 row[..inside.start].fill(fill);
                 row[inside.end..].fill(fill);
-                let target = &mut row[inside];
-                if image.channels == 1 {
-                    let pixels = image.pixels[start..start + columns.count].iter().copied();
-                    look_up(target, pixels, table, placement.flip);
-                } else {
-                    let pixels = &image.pixels[start * 3..(start + columns.count) * 3];
-                    let pixels = pixels.as_chunks::<3>().0.iter();
-                    match source_channel {
-                        0 => look_up(target, pixels.map(|p| p[0]), table, placement.flip),
-                        1 => look_up(target, pixels.map(|p| p[1]), table, placement.flip),
-                        _ => look_up(target, pixels.map(|p| p[2]), table, placement.flip),
-                    }
-                }
+                let start = source_y as usize * image.width as usize + columns.source;
+                let stride = usize::from(image.channels);
+                let pixels = &image.pixels[start * stride..(start + columns.count) * stride];
+                let pixels = Row { pixels, grey: stride == 1, channel: source_channel };
+                project_row(&mut row[inside.clone()], pixels, table, placement.flip);
             }
         }
+    }
+}
+
+/// One channel of a part of a row: (W) grey or (W, 3) colour bytes.
+struct Row<'a> {
+    pixels: &'a [u8],
+    grey: bool,
+    channel: usize,
+}
+
+fn project_row(target: &mut [f32], row: Row<'_>, table: &[f32; 256], flip: bool) {
+    if row.grey {
+        return look_up(target, row.pixels.iter().copied(), table, flip);
+    }
+    let pixels = row.pixels.as_chunks::<3>().0.iter();
+    match row.channel {
+        0 => look_up(target, pixels.map(|p| p[0]), table, flip),
+        1 => look_up(target, pixels.map(|p| p[1]), table, flip),
+        _ => look_up(target, pixels.map(|p| p[2]), table, flip),
     }
 }
 

@@ -202,8 +202,8 @@ impl Split {
     /// A split already decoded in memory is left as it is.
     ///
     /// # Errors
-    /// More than `max(1, max_bad_share * len)` images are bad, or none is left, or a file cannot be read
-    /// for a reason that is not its own (counted as bad too).
+    /// More than `max(1, max_bad_share * len)` images are bad, or none is left. A file that cannot be read
+    /// counts as bad.
     pub fn verify(&mut self, options: &VerifyOptions) -> Result<Excluded, DataError> {
         if !(0.0..=1.0).contains(&options.max_bad_share) {
             let message = format!("max_bad_share must lie between 0 and 1, not {}", options.max_bad_share);

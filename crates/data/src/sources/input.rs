@@ -44,7 +44,7 @@ impl DataFile {
         }
     }
 
-    /// The file beside this one with another name.
+    /// Where it is, unless it came out of an archive.
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.content {
             Content::Disk(path) => Some(path),
