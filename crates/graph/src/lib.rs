@@ -27,7 +27,7 @@ pub use edit::TrainingOptions;
 pub use error::GraphError;
 pub use graph::{Graph, Loss, Node, NodeId, Output, Param, ParamId, ParamSpec, Role, Source, Value, ValueId};
 pub use guard::holds_probabilities;
-pub use init::{Distribution, Fan, Init};
+pub use init::{Distribution, Fan, Fans, Init, fans, initialise, initialise_param};
 pub use layers::Layers;
 pub use ops::Op;
 pub use receptive::ReceptiveField;

@@ -2,7 +2,14 @@
 //!
 //! Variance scaling draws with variance `gain^2 / fan` (uniform: half-width `gain sqrt(3 / fan)`); Xavier is gain 1
 //! over the average fan (Glorot and Bengio 2010, eq. 12 and 16), He is gain sqrt(2) over fan-in (He et al. 2015,
-//! eq. 10). Fans are counted in [`crate::Init::fans`].
+//! eq. 10). Fans are counted in [`fans`].
+
+mod fans;
+mod fill;
+mod philox;
+
+pub use fans::{Fans, fans};
+pub use fill::{initialise, initialise_param};
 
 /// Which fan divides the variance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

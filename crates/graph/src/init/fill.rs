@@ -1,0 +1,136 @@
+//! Filling parameters with their initialisers' numbers.
+
+use ocellus_tensor::{Shape, Tensor, Weights};
+
+use super::philox::Stream;
+use super::{Distribution, Fan, Fans, Init, fans};
+use crate::{Graph, ParamId, Role};
+
+/// Standard deviation of a standard normal cut at two: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
+const TRUNCATED_STD: f64 = 0.879_625_661_034_239_8;
+
+/// Every weight and statistic of the network, filled by its initialiser; the optimiser's state is not included.
+///
+/// A parameter's numbers depend only on `seed` and its name (and shape and initialiser), not on what else the network
+/// has.
+///
+/// ```
+/// use ocellus_graph::{Builder, Dense, initialise};
+///
+/// let mut b = Builder::new("net");
+/// let x = b.input("x", [1, 4]);
+/// let x = b.linear("fc", x, Dense::new(2));
+/// b.output("output", x);
+/// let graph = b.finish()?;
+/// let weights = initialise(&graph, 42);
+/// assert_eq!(weights["fc.weight"].shape().dims(), [2, 4]);
+/// assert_eq!(weights["fc.bias"].data(), [0.0, 0.0]);
+/// assert_eq!(weights, initialise(&graph, 42));
+/// # Ok::<(), ocellus_graph::GraphError>(())
+/// ```
+pub fn initialise(graph: &Graph, seed: u64) -> Weights {
+    let kept = graph.params().iter().enumerate().filter(|(_, param)| param.role != Role::State);
+    kept.map(|(index, param)| (param.name.clone(), initialise_param(graph, ParamId(index as u32), seed)))
+        .collect()
+}
+
+/// One parameter, filled by its initialiser: what [`initialise`] gives for it.
+pub fn initialise_param(graph: &Graph, id: ParamId, seed: u64) -> Tensor {
+    let param = graph.param(id);
+    let stream = Stream::new(seed, &param.name);
+    let shape = &param.shape;
+    let each = |number: &dyn Fn(usize) -> f64| Tensor::from_fn(shape.clone(), |i| number(i) as f32);
+    match param.init {
+        Init::Constant(value) => Tensor::full(shape.clone(), value),
+        Init::Uniform { low, high } => {
+            let (low, width) = (f64::from(low), f64::from(high) - f64::from(low));
+            each(&|i| low + width * stream.uniform(i))
+        }
+        Init::Normal { mean, std } => each(&|i| f64::from(mean) + f64::from(std) * stream.normal(i, 0)),
+        Init::TruncatedNormal { mean, std } => {
+            each(&|i| f64::from(mean) + f64::from(std) * stream.truncated_normal(i))
+        }
+        Init::VarianceScaling { gain, fan, distribution } => {
+            let std = f64::from(gain) / fan_number(fans(graph, id), fan).sqrt();
+            each(&|i| std * standard(&stream, distribution, i))
+        }
+        Init::Orthogonal { gain } => orthogonal(shape, &stream, f64::from(gain)),
+        Init::Bilinear => bilinear(shape),
+    }
+}
+
+fn fan_number(fans: Fans, fan: Fan) -> f64 {
+    let number = match fan {
+        Fan::In => fans.fan_in as f64,
+        Fan::Out => fans.fan_out as f64,
+        Fan::Average => fans.average(),
+    };
+    number.max(1.0)
+}
+
+/// A number of mean 0 and variance 1.
+fn standard(stream: &Stream, distribution: Distribution, element: usize) -> f64 {
+    match distribution {
+        Distribution::Normal => stream.normal(element, 0),
+        Distribution::TruncatedNormal => stream.truncated_normal(element) / TRUNCATED_STD,
+        Distribution::Uniform => 3.0_f64.sqrt() * (2.0 * stream.uniform(element) - 1.0),
+    }
+}
+
+/// Axis 0 against all others, as a matrix whose rows (or columns, if there are fewer) are orthonormal, times `gain`.
+///
+/// Normal numbers, made orthogonal one row after another by Gram and Schmidt, each row twice, which keeps them
+/// orthogonal to machine precision (Giraud, Langou and Rozloznik 2005). The result is evenly spread over all such
+/// matrices, as QR's is once its signs are fixed.
+fn orthogonal(shape: &Shape, stream: &Stream, gain: f64) -> Tensor {
+    let rows = shape.first().copied().unwrap_or(1);
+    let columns = shape.elements() / rows.max(1);
+    let (count, length) = (rows.min(columns), rows.max(columns));
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for index in 0..count {
+        let mut vector: Vec<f64> = (0..length).map(|i| stream.normal(index * length + i, 0)).collect();
+        for _ in 0..2 {
+            basis.iter().for_each(|earlier| remove(&mut vector, earlier));
+        }
+        let norm = dot(&vector, &vector).sqrt().max(f64::MIN_POSITIVE);
+        vector.iter_mut().for_each(|x| *x /= norm);
+        basis.push(vector);
+    }
+    Tensor::from_fn(shape.clone(), |i| {
+        let (row, column) = (i / columns, i % columns);
+        let entry = if rows <= columns { basis[row][column] } else { basis[column][row] };
+        (gain * entry) as f32
+    })
+}
+
+/// Takes out of `vector` its part along `unit`.
+fn remove(vector: &mut [f64], unit: &[f64]) {
+    let along = dot(vector, unit);
+    vector.iter_mut().zip(unit).for_each(|(x, u)| *x -= along * u);
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Each kernel interpolates bilinearly: 1 - |tap - centre| / f along each axis, f half the kernel, rounded up. Between
+/// channel i and channel i only (or, with one channel per group, everywhere), so that channels do not mix.
+fn bilinear(shape: &Shape) -> Tensor {
+    let &[_, inner, height, width] = shape.dims() else {
+        return Tensor::zeros(shape.clone()); // not a kernel: nothing to interpolate
+    };
+    Tensor::from_fn(shape.clone(), |i| {
+        let (row, column) = (i / width % height, i % width);
+        let (outer, inner_channel) = (i / (inner * height * width), i / (height * width) % inner);
+        if inner > 1 && inner_channel != outer {
+            return 0.0;
+        }
+        (triangle(row, height) * triangle(column, width)) as f32
+    })
+}
+
+fn triangle(tap: usize, size: usize) -> f64 {
+    let factor = size.div_ceil(2) as f64;
+    let centre = if size % 2 == 1 { factor - 1.0 } else { factor - 0.5 };
+    1.0 - (tap as f64 - centre).abs() / factor
+}
