@@ -6,10 +6,11 @@ use crate::isa::Isa;
 use crate::layout::BLOCK;
 use crate::threads::ThreadPool;
 
+use super::depthwise::{Depthwise, is_depthwise};
 use super::direct::{Direct, DirectRun, DirectSpec, Side};
 use super::pack::WeightView;
 use super::pass::Pass;
-use super::{Epilogue, InputLayout};
+use super::{Epilogue, InputLayout, Kind};
 
 /// How to compute `y = relu(conv(x, w) + bias + residual)`.
 ///
@@ -17,15 +18,19 @@ use super::{Epilogue, InputLayout};
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvForward {
     geometry: ConvGeometry,
-    direct: Direct,
+    kind: Kind,
 }
 
 impl ConvForward {
     /// The recipe for a geometry, or `None` where the fast kernels do not reach: groups whose channels are no
-    /// multiple of 16 (except depthwise), or plain input of more than 16 channels.
+    /// multiple of 16 (except depthwise), or plain input of more than 16 channels or of several groups.
     pub fn new(geometry: ConvGeometry, isa: Isa, input: InputLayout) -> Option<Self> {
         if input == InputLayout::Plain && geometry.in_channels > BLOCK {
             return None;
+        }
+        if is_depthwise(&geometry) && input == InputLayout::Blocked {
+            let kind = Kind::Depthwise(Depthwise::forward(&geometry, isa));
+            return Some(ConvForward { geometry, kind });
         }
         let direct = Direct::new(DirectSpec {
             isa,
@@ -37,7 +42,7 @@ impl ConvForward {
             kernel_width: geometry.window.kernel[1],
             passes: vec![Pass::forward(&geometry)],
         })?;
-        Some(ConvForward { geometry, direct })
+        Some(ConvForward { geometry, kind: Kind::Direct(direct) })
     }
 
     /// The geometry.
@@ -47,7 +52,7 @@ impl ConvForward {
 
     /// Numbers of packed weights.
     pub fn packed_len(&self) -> usize {
-        self.direct.packed_len()
+        self.kind.packed_len()
     }
 
     /// Packs `weight` (OIHW), each output channel times its `scale` (a folded BatchNorm), into
@@ -62,12 +67,15 @@ impl ConvForward {
             lane_step: inputs * taps,
             source_step: taps,
         };
-        self.direct.pack(pool, &view, scale, packed);
+        match &self.kind {
+            Kind::Direct(direct) => direct.pack(pool, &view, scale, packed),
+            Kind::Depthwise(depthwise) => depthwise.pack(weight, scale, packed),
+        }
     }
 
     /// Scratch numbers for a pool of `threads` threads.
     pub fn scratch_len(&self, threads: usize) -> usize {
-        self.direct.scratch_len(threads)
+        self.kind.scratch_len(threads)
     }
 
     /// Computes `y`, every element of it, padding lanes included. `scratch` has at least
@@ -81,6 +89,6 @@ impl ConvForward {
         scratch: &mut [f32],
         y: &mut [f32],
     ) {
-        self.direct.run(pool, DirectRun { x, packed, epilogue, scratch, y });
+        self.kind.run(pool, DirectRun { x, packed, epilogue, scratch, y });
     }
 }

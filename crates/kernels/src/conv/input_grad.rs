@@ -5,10 +5,11 @@ use ocellus_tensor::ConvGeometry;
 use crate::isa::Isa;
 use crate::threads::ThreadPool;
 
+use super::depthwise::{Depthwise, is_depthwise};
 use super::direct::{Direct, DirectRun, DirectSpec, Side};
 use super::pack::WeightView;
 use super::pass::Pass;
-use super::{Epilogue, InputLayout};
+use super::{Epilogue, InputLayout, Kind};
 
 /// How to compute `dx = conv_transpose(dy, w) + add`.
 ///
@@ -16,12 +17,16 @@ use super::{Epilogue, InputLayout};
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvInputGrad {
     geometry: ConvGeometry,
-    direct: Direct,
+    kind: Kind,
 }
 
 impl ConvInputGrad {
     /// The recipe for a geometry, or `None` for groups whose channels are no multiple of 16 (except depthwise).
     pub fn new(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
+        if is_depthwise(&geometry) {
+            let kind = Kind::Depthwise(Depthwise::gradient(&geometry, isa));
+            return Some(ConvInputGrad { geometry, kind });
+        }
         let direct = Direct::new(DirectSpec {
             isa,
             batch: geometry.batch,
@@ -32,7 +37,7 @@ impl ConvInputGrad {
             kernel_width: geometry.window.kernel[1],
             passes: Pass::gradient(&geometry),
         })?;
-        Some(ConvInputGrad { geometry, direct })
+        Some(ConvInputGrad { geometry, kind: Kind::Direct(direct) })
     }
 
     /// The geometry (of the forward convolution).
@@ -42,7 +47,7 @@ impl ConvInputGrad {
 
     /// Numbers of packed weights.
     pub fn packed_len(&self) -> usize {
-        self.direct.packed_len()
+        self.kind.packed_len()
     }
 
     /// Packs `weight` (OIHW) into `packed_len()` numbers.
@@ -56,12 +61,15 @@ impl ConvInputGrad {
             lane_step: taps,
             source_step: inputs * taps,
         };
-        self.direct.pack(pool, &view, None, packed);
+        match &self.kind {
+            Kind::Direct(direct) => direct.pack(pool, &view, None, packed),
+            Kind::Depthwise(depthwise) => depthwise.pack(weight, None, packed),
+        }
     }
 
     /// Scratch numbers for a pool of `threads` threads.
     pub fn scratch_len(&self, threads: usize) -> usize {
-        self.direct.scratch_len(threads)
+        self.kind.scratch_len(threads)
     }
 
     /// Computes `dx`, every element of it, padding lanes included. `add`, in the layout of `dx`, is added to it.
@@ -76,6 +84,6 @@ impl ConvInputGrad {
         dx: &mut [f32],
     ) {
         let epilogue = Epilogue { residual: add, ..Epilogue::default() };
-        self.direct.run(pool, DirectRun { x: dy, packed, epilogue, scratch, y: dx });
+        self.kind.run(pool, DirectRun { x: dy, packed, epilogue, scratch, y: dx });
     }
 }

@@ -4,7 +4,10 @@
 //! many packed weights and how much scratch memory it needs and then runs without allocating. A recipe that cannot be made (`None`) is left to the reference.
 //! Every element is summed in an order fixed by the geometry, so results are the same bits at any thread count.
 
+mod depthwise;
+mod depthwise_grad;
 mod direct;
+mod direct_grad;
 mod forward;
 mod input_grad;
 mod pack;
@@ -12,10 +15,12 @@ mod panels;
 mod pass;
 mod source;
 mod tile;
+mod transpose;
 mod weight_grad;
 mod weight_tile;
 
 use crate::layout::BLOCK;
+use crate::threads::ThreadPool;
 pub use forward::ConvForward;
 pub use input_grad::ConvInputGrad;
 pub use weight_grad::ConvWeightGrad;
@@ -35,6 +40,36 @@ impl InputLayout {
         match self {
             InputLayout::Blocked => BLOCK,
             InputLayout::Plain => 1,
+        }
+    }
+}
+
+/// The kernels behind a forward convolution or an input gradient.
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Direct(direct::Direct),
+    Depthwise(depthwise::Depthwise),
+}
+
+impl Kind {
+    fn packed_len(&self) -> usize {
+        match self {
+            Kind::Direct(direct) => direct.packed_len(),
+            Kind::Depthwise(depthwise) => depthwise.packed_len(),
+        }
+    }
+
+    fn scratch_len(&self, threads: usize) -> usize {
+        match self {
+            Kind::Direct(direct) => direct.scratch_len(threads),
+            Kind::Depthwise(_) => 0,
+        }
+    }
+
+    fn run(&self, pool: &ThreadPool, run: direct::DirectRun<'_>) {
+        match self {
+            Kind::Direct(direct) => direct.run(pool, run),
+            Kind::Depthwise(depthwise) => depthwise.run(pool, run),
         }
     }
 }

@@ -86,6 +86,16 @@ impl Axis {
         self.offsets.iter().copied().max().unwrap_or(0)
     }
 
+    /// The outputs among `from..to` for which the tap at `offset` lies inside the source; an empty range starts
+    /// inside `from..=to`.
+    pub fn inside(&self, offset: isize, from: usize, to: usize) -> (usize, usize) {
+        let lowest = offset.min(0).unsigned_abs().div_ceil(self.stride);
+        let room = self.source as isize - offset;
+        let highest = if room > 0 { (room as usize).div_ceil(self.stride) } else { 0 };
+        let start = lowest.clamp(from, to);
+        (start, highest.clamp(start, to))
+    }
+
     /// Whether every output reads only real source pixels.
     pub fn is_inside(&self) -> bool {
         self.first() >= 0 && (self.count.max(1) - 1) * self.stride + (self.last() as usize) < self.source

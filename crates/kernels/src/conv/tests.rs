@@ -195,6 +195,9 @@ fn cases() -> Vec<ConvGeometry> {
         geometry([2, 32, 6, 6], 64, 2, square(3).padding(1)),
         geometry([1, 48, 9, 9], 48, 3, square(3).stride(2).padding(1)),
         geometry([1, 16, 40, 33], 16, 1, square(3).padding(1)),
+        geometry([2, 20, 9, 23], 20, 20, square(3).padding(1)),
+        geometry([1, 33, 14, 14], 33, 33, square(5).stride(2).padding(2)),
+        geometry([3, 16, 7, 8], 16, 16, Window { padding: lopsided, dilation: [1, 2], ..square(3) }),
         geometry([1, 40, 3, 3], 600, 1, square(1)),
     ]
 }
