@@ -33,11 +33,11 @@ impl AlignedBuffer {
     ///
     /// # Panics
     /// If a part lies outside the buffer, or a write overlaps any other part.
-    pub fn parts<'a, const R: usize, const W: usize>(
-        &'a mut self,
+    pub fn parts<const R: usize, const W: usize>(
+        &mut self,
         reads: [Range<usize>; R],
         writes: [Range<usize>; W],
-    ) -> ([&'a [f32]; R], [&'a mut [f32]; W]) {
+    ) -> ([&[f32]; R], [&mut [f32]; W]) {
         self.check_parts(&reads, &writes);
         let base = self.data.as_ptr();
         // SAFETY: `check_parts` has shown every range to lie inside the buffer and every written range to be disjoint

@@ -46,13 +46,15 @@ pub trait Element:
     fn abs(self) -> Self;
     /// The value to the power of `exponent`.
     fn powf(self, exponent: Self) -> Self;
+    /// Whether it is not a number.
+    fn is_nan(self) -> bool;
     /// The larger of two values; NaN if either is NaN.
     fn maximum(self, other: Self) -> Self {
-        if self > other || self != self { self } else { other }
+        if self > other || self.is_nan() { self } else { other }
     }
     /// The smaller of two values; NaN if either is NaN.
     fn minimum(self, other: Self) -> Self {
-        if self < other || self != self { self } else { other }
+        if self < other || self.is_nan() { self } else { other }
     }
 }
 
@@ -82,6 +84,9 @@ macro_rules! element {
             }
             fn abs(self) -> Self {
                 <$t>::abs(self)
+            }
+            fn is_nan(self) -> bool {
+                <$t>::is_nan(self)
             }
             fn powf(self, exponent: Self) -> Self {
                 <$t>::powf(self, exponent)
