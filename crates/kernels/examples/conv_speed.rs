@@ -1,9 +1,10 @@
 //! The fraction of this machine's own peak that each convolution reaches, measured in the same run:
-//! `cargo run --release -p ocellus-kernels --example conv_speed [-- resnet50|resnet20|lenet [batch [threads]]]`.
+//! `cargo run --release -p ocellus-kernels --example conv_speed [-- resnet50|resnet20|lenet|depthwise|linear|all [batch [threads]]]`.
 
 use std::time::Instant;
 
 use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, InputLayout};
+use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 use ocellus_kernels::isa::Isa;
 use ocellus_kernels::layout::blocked_len;
 use ocellus_kernels::peak::{memory_read_bandwidth, peak_flops};
@@ -56,6 +57,10 @@ const LENET: &[Layer] = &[
     Layer(1, 20, 28, 5, 1, 0),
     Layer(20, 50, 12, 5, 1, 0),
 ];
+/// Fully connected layers: features in and out.
+const LINEAR: &[[usize; 2]] = &[[400, 120], [512, 10], [2048, 1000], [4096, 4096]];
+/// Depthwise convolutions: channels, size, stride.
+const DEPTHWISE: &[[usize; 3]] = &[[32, 112, 1], [64, 112, 2], [256, 28, 1], [512, 14, 1]];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -84,6 +89,62 @@ fn main() {
                 convolutions(&pool, isa, name, layers, n);
             }
         }
+    }
+    for n in batch(&[1, 16, 256]) {
+        if wanted("linear") {
+            linears(&pool, isa, n);
+        }
+    }
+    for n in batch(&[1]) {
+        if wanted("depthwise") {
+            depthwise(&pool, isa, n);
+        }
+    }
+}
+
+/// Rates in GFLOP/s, and in GB/s of weights, for these are bound by memory when the batch is small.
+fn linears(pool: &ThreadPool, isa: Isa, n: usize) {
+    println!("\nlinear, batch {n}: GFLOP/s (and GB/s of weights) forward, input, weight");
+    for &[f, o] in LINEAR {
+        let (x, dy, w, bias) = (numbers(n * f), numbers(n * o), numbers(o * f), numbers(o));
+        let (mut y, mut dx, mut dw) = (numbers(n * o), numbers(n * f), numbers(o * f));
+        let forward = LinearForward::new(n, f, o, isa);
+        let mut packed = numbers(forward.packed_len());
+        forward.pack(pool, &w, &mut packed);
+        let mut scratch = numbers(forward.scratch_len());
+        let epilogue = Epilogue { bias: Some(&bias), residual: None, relu: true };
+        let first = time(|| forward.run(pool, &x, &packed, epilogue, &mut scratch, &mut y));
+        let input = LinearInputGrad::new(n, f, o, isa);
+        let mut packed = numbers(input.packed_len());
+        input.pack(pool, &w, &mut packed);
+        let mut scratch = numbers(input.scratch_len());
+        let second = time(|| input.run(pool, &dy, &packed, None, &mut scratch, &mut dx));
+        let weight = LinearWeightGrad::new(n, f, o, isa);
+        let mut scratch = numbers(weight.scratch_len());
+        let third = time(|| weight.run(pool, &x, &dy, &mut scratch, &mut dw));
+        print!("{f:>5} -> {o:<5}");
+        for seconds in [first, second, third] {
+            let (flops, bytes) = ((2 * n * f * o) as f64, (4 * f * o) as f64);
+            print!("  {:>7.1} ({:>5.1})", flops / seconds / 1e9, bytes / seconds / 1e9);
+        }
+        println!();
+    }
+}
+
+/// Rates in GB/s of input and output together, for these are bound by memory.
+fn depthwise(pool: &ThreadPool, isa: Isa, batch: usize) {
+    println!("\ndepthwise 3x3, batch {batch}: GB/s of x and y, and GFLOP/s");
+    for &[c, size, stride] in DEPTHWISE {
+        let window = Window::square(3).stride(stride).padding(1);
+        let output = window.output([size; 2], Rounding::Floor).expect("the window fits");
+        let (in_channels, out_channels, groups) = (c, c, c);
+        let g = ConvGeometry { batch, in_channels, out_channels, groups, input: [size; 2], output, window };
+        let bytes = (4 * batch * c * (size * size + output[0] * output[1])) as f64;
+        print!("{c:>5} {size:>3}x{size:<3} s{stride}");
+        for seconds in [forward(pool, isa, g), input_grad(pool, isa, g), weight_grad(pool, isa, g)] {
+            print!("  {:>6.1} ({:>5.1})", bytes / seconds / 1e9, 2.0 * g.macs() as f64 / seconds / 1e9);
+        }
+        println!();
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod conv;
 pub mod elementwise;
+pub mod gemm;
 pub mod isa;
 pub mod layout;
 pub mod norm;

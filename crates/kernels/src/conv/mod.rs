@@ -10,14 +10,14 @@ mod direct;
 mod direct_grad;
 mod forward;
 mod input_grad;
-mod pack;
-mod panels;
+pub(crate) mod pack;
+pub(crate) mod panels;
 mod pass;
 mod source;
-mod tile;
+pub(crate) mod tile;
 mod transpose;
 mod weight_grad;
-mod weight_tile;
+pub(crate) mod weight_tile;
 
 use crate::layout::BLOCK;
 use crate::threads::ThreadPool;
