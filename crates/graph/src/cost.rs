@@ -4,6 +4,7 @@ use std::ops::{Add, AddAssign};
 
 use ocellus_tensor::Shape;
 
+use crate::ops::geometry_macs;
 use crate::{Graph, NodeId, Op, Role};
 
 /// Bytes of one number in `f32`.
@@ -24,9 +25,9 @@ impl Add for Cost {
     type Output = Cost;
     fn add(self, other: Cost) -> Cost {
         Cost {
-            macs: self.macs + other.macs,
-            bytes_read: self.bytes_read + other.bytes_read,
-            bytes_written: self.bytes_written + other.bytes_written,
+            macs: self.macs.saturating_add(other.macs),
+            bytes_read: self.bytes_read.saturating_add(other.bytes_read),
+            bytes_written: self.bytes_written.saturating_add(other.bytes_written),
         }
     }
 }
@@ -41,22 +42,24 @@ impl Op {
     /// The cost for inputs and outputs of these shapes.
     pub fn cost(&self, inputs: &[&Shape], outputs: &[&Shape]) -> Cost {
         let bytes = |shapes: &[&Shape]| -> u64 {
-            shapes.iter().map(|shape| (shape.elements() as u64).saturating_mul(BYTES)).sum()
+            let each = shapes.iter().map(|shape| (shape.elements() as u64).saturating_mul(BYTES));
+            each.fold(0, u64::saturating_add)
         };
         let (mut bytes_read, mut bytes_written) = (bytes(inputs), bytes(outputs));
         if let Op::Reshape(_) = self {
             // The numbers stay where they are.
             (bytes_read, bytes_written) = (0, 0);
         }
-        bytes_written += bytes(&inputs[..self.writes().min(inputs.len())]);
+        let written_in_place = bytes(&inputs[..self.writes().min(inputs.len())]);
+        bytes_written = bytes_written.saturating_add(written_in_place);
         Cost { macs: self.macs(inputs), bytes_read, bytes_written }
     }
 
     fn macs(&self, inputs: &[&Shape]) -> u64 {
         match self {
             Op::Conv2d(op) => op.macs(inputs),
-            Op::Conv2dGradInput(op) => op.geometry.macs(),
-            Op::Conv2dGradWeight(op) => op.geometry.macs(),
+            Op::Conv2dGradInput(op) => geometry_macs(&op.geometry),
+            Op::Conv2dGradWeight(op) => geometry_macs(&op.geometry),
             Op::ConvTranspose2d(op) => op.macs(inputs),
             Op::Linear(op) => op.macs(inputs),
             Op::LinearGradInput(op) => op.macs(inputs),
@@ -83,6 +86,7 @@ impl Graph {
 
     /// How many numbers the network's parameters of this role hold; shared ones count once.
     pub fn parameter_count(&self, role: Role) -> usize {
-        self.params().iter().filter(|param| param.role == role).map(|param| param.shape.elements()).sum()
+        let kept = self.params().iter().filter(|param| param.role == role);
+        kept.map(|param| param.shape.elements()).fold(0, usize::saturating_add)
     }
 }

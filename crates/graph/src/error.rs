@@ -50,9 +50,10 @@ impl GraphError {
     /// An error for a name that is not among `known`; the nearest known one becomes the hint.
     pub fn missing(graph: &str, kind: &'static str, name: &str, known: &[&str]) -> Self {
         let nearest = known.iter().map(|&candidate| (distance(name, candidate), candidate)).min();
+        let length = name.chars().count();
         let hint = match nearest {
-            // A third of the letters wrong is still a slip; more is another name.
-            Some((edits, candidate)) if edits * 3 <= name.chars().count().max(3) => {
+            // Two letters wrong, or a third of them, is still a slip; more is another name.
+            Some((edits, candidate)) if edits < length && edits <= (length / 3).max(2) => {
                 format!("; did you mean {candidate}?")
             }
             _ if !known.is_empty() && known.len() <= 6 => format!("; it has {}", known.join(", ")),

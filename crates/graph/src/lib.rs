@@ -19,6 +19,7 @@ mod layers;
 pub mod ops;
 mod receptive;
 mod summary;
+mod text;
 
 pub use autodiff::{Gradients, Request, differentiate};
 pub use builder::{BatchNormSpec, Builder, Conv, ConvTranspose, Dense};
@@ -32,3 +33,4 @@ pub use layers::Layers;
 pub use ops::Op;
 pub use receptive::ReceptiveField;
 pub use summary::{NodeSummary, ParameterCounts, Summary};
+pub use text::{from_text, to_text};

@@ -24,7 +24,8 @@ impl ReceptiveField {
     /// Seen through a window that reaches over `reach` pixels and steps by `stride`.
     fn through(mut self, reach: [usize; 2], stride: [f64; 2]) -> Self {
         for axis in 0..2 {
-            self.size[axis] += ((reach[axis] - 1) as f64 * self.stride[axis]).ceil() as usize;
+            let wider = ((reach[axis] - 1) as f64 * self.stride[axis]).ceil() as usize;
+            self.size[axis] = self.size[axis].saturating_add(wider);
             self.stride[axis] *= stride[axis];
         }
         self

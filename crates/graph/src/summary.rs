@@ -80,16 +80,19 @@ impl Summary {
         let mut seen = HashSet::new();
         for (index, node) in graph.nodes().iter().enumerate() {
             let Some(&output) = node.outputs.first() else { continue };
-            let elements: usize = node.outputs.iter().map(|&output| graph.shape(output).elements()).sum();
-            summary.activation_bytes += (elements * size_of::<f32>()) as u64;
+            let cost = graph.node_cost(NodeId(index as u32));
+            for &output in &node.outputs {
+                let bytes = (graph.shape(output).elements() as u64).saturating_mul(size_of::<f32>() as u64);
+                summary.activation_bytes = summary.activation_bytes.saturating_add(bytes);
+            }
             let new = node.inputs.iter().filter_map(|&input| graph.param_of(input));
             let new = new.filter(|&id| graph.param(id).role == Role::Weight && seen.insert(id));
             summary.nodes.push(NodeSummary {
                 name: node.name.clone(),
                 op: node.op.name().to_string(),
                 output: graph.shape(output).clone(),
-                parameters: new.map(|id| graph.param(id).shape.elements()).sum(),
-                macs: graph.node_cost(NodeId(index as u32)).macs,
+                parameters: new.map(|id| graph.param(id).shape.elements()).fold(0, usize::saturating_add),
+                macs: cost.macs,
             });
         }
         summary
@@ -100,12 +103,13 @@ fn parameter_counts(graph: &Graph) -> ParameterCounts {
     let mut counts = ParameterCounts::default();
     for param in graph.params() {
         let elements = param.shape.elements();
-        match param.role {
-            Role::Weight if param.frozen => counts.frozen += elements,
-            Role::Weight => counts.trainable += elements,
-            Role::Statistic => counts.statistics += elements,
-            Role::State => {}
-        }
+        let count = match param.role {
+            Role::Weight if param.frozen => &mut counts.frozen,
+            Role::Weight => &mut counts.trainable,
+            Role::Statistic => &mut counts.statistics,
+            Role::State => continue,
+        };
+        *count = count.saturating_add(elements);
     }
     counts
 }

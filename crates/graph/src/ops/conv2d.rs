@@ -53,7 +53,7 @@ impl Conv2d {
     /// Multiply-accumulates for inputs of these shapes.
     pub(crate) fn macs(&self, inputs: &[&Shape]) -> u64 {
         let [x, w] = [inputs[0], inputs[1]];
-        self.geometry(x, w).map_or(0, |geometry| geometry.macs())
+        self.geometry(x, w).map_or(0, |geometry| geometry_macs(&geometry))
     }
 
     /// All sizes of this convolution of x `(N, C, H, W)` with w `(O, C/groups, kh, kw)`, or what does not fit.
@@ -80,6 +80,14 @@ impl Conv2d {
 pub(super) fn bias_gradient(context: &mut GradientContext, dy: ValueId) -> Result<ValueId, GraphError> {
     let sum = Reduce { kind: ReduceKind::Sum, axes: vec![0, 2, 3], keep: false };
     context.add("bias", Op::Reduce(sum), &[dy])
+}
+
+/// [`ConvGeometry::macs`], at most the largest number there is.
+pub(crate) fn geometry_macs(geometry: &ConvGeometry) -> u64 {
+    let [height, width] = geometry.output;
+    [geometry.batch, geometry.out_channels, height, width, geometry.group_in(), geometry.window.taps()]
+        .iter()
+        .fold(1, |product: u64, &size| product.saturating_mul(size as u64))
 }
 
 /// Refuses a weight whose kernel is not the window's.

@@ -5,7 +5,7 @@ use ocellus_tensor::{ConvGeometry, Shape, Window};
 use crate::autodiff::GradientContext;
 use crate::{GraphError, ValueId};
 
-use super::conv2d::{bias_gradient, kernel_agrees};
+use super::conv2d::{bias_gradient, geometry_macs, kernel_agrees};
 use super::{Conv2d, Conv2dGradWeight, Op, Refusal, expect};
 
 /// Each input pixel adds its kernel, scaled, to the output: `H' = (H-1) stride - padding + reach + output_padding`.
@@ -57,7 +57,7 @@ impl ConvTranspose2d {
     /// Multiply-accumulates for inputs of these shapes.
     pub(crate) fn macs(&self, inputs: &[&Shape]) -> u64 {
         let [x, w] = [inputs[0], inputs[1]];
-        self.geometry(x, w).map_or(0, |geometry| geometry.macs())
+        self.geometry(x, w).map_or(0, |geometry| geometry_macs(&geometry))
     }
 
     /// The sizes of the convolution whose input gradient this is: its `out_channels` and `output` are those of x

@@ -86,11 +86,11 @@ impl LinearGradWeight {
 
     pub(crate) fn macs(&self, inputs: &[&Shape]) -> u64 {
         let [x, dy] = [inputs[0], inputs[1]];
-        x.elements() as u64 * dy[1] as u64
+        (x.elements() as u64).saturating_mul(dy[1] as u64)
     }
 }
 
 /// One multiply-accumulate for each row and each weight.
 fn rows_by_weights(rows: &Shape, weights: &Shape) -> u64 {
-    rows[0] as u64 * weights.elements() as u64
+    (rows[0] as u64).saturating_mul(weights.elements() as u64)
 }

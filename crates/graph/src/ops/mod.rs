@@ -27,6 +27,7 @@ mod transpose;
 mod update;
 mod upsample;
 
+pub(crate) use conv2d::geometry_macs;
 pub(crate) use expect::representable;
 
 pub use activation::{Activation, ActivationGrad, Prelu, PreluGrad};

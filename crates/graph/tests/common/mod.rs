@@ -1,6 +1,8 @@
 //! Networks that several tests look at.
 #![allow(dead_code)] // each test file uses some of them
 
+pub mod every_op;
+
 use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, ValueId};
 use ocellus_tensor::{Padding, Window};
 
