@@ -86,6 +86,13 @@ impl Checkpoint {
         })
     }
 
+    /// The first parameter, in name order, that holds a number which is not finite.
+    pub fn first_not_finite(&self) -> Option<&str> {
+        let mut all = self.weights.iter().chain(&self.state);
+        let broken = all.find(|(_, tensor)| tensor.data().iter().any(|x| !x.is_finite()));
+        broken.map(|(name, _)| name.as_str())
+    }
+
     /// The run's newest whole checkpoint; `None` if it has none yet.
     ///
     /// Errors: there are checkpoints, but none of them is whole.

@@ -6,6 +6,7 @@ use ocellus_data::DataError;
 use ocellus_engine::EngineError;
 use ocellus_formats::FormatError;
 use ocellus_graph::GraphError;
+use ocellus_zoo::ZooError;
 
 /// A run that cannot start or go on. Each message is one sentence: what, where, and what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -19,20 +20,23 @@ pub enum TrainError {
     /// The images cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The network cannot be made.
+    #[error(transparent)]
+    Zoo(#[from] ZooError),
     /// A file cannot be read or written.
     #[error(transparent)]
     Format(#[from] FormatError),
     /// A setting that cannot be.
     #[error("{0}")]
     Setting(String),
-    /// The loss stopped being a number.
+    /// The numbers stopped being numbers.
     #[error(
-        "the loss is {loss} at step {step} (epoch {epoch}, learning rate {rate}): the weights have diverged; the last \
-         good checkpoint is kept, start again with a lower --lr"
+        "{what} at step {step} (epoch {epoch}, learning rate {rate}): training has diverged; the last good checkpoint \
+         is kept, start again with a lower --lr"
     )]
     NonFinite {
-        /// What the loss is.
-        loss: f64,
+        /// "the loss is NaN", "velocity/conv1.weight is no longer finite".
+        what: String,
         /// Optimiser step, from 1.
         step: u64,
         /// Epoch, from 1.

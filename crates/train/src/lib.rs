@@ -1,12 +1,42 @@
-//! Training: data, a network and an optimiser to a run folder, and from there to predictions.
+//! Training: data, a network and an optimiser to a run folder, and from there to validation and predictions.
+//!
+//! ```text
+//! Choices -> Prepared (TrainConfig, images, network) -> start / resume -> RunFolder -> Predictor, Validator
+//! ```
+//!
+//! Every random choice depends on (seed, epoch, sample or step) alone, so that a run that was killed and resumed ends
+//! with the same bits as one that was not, at any number of threads.
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+mod config;
 mod error;
+mod fit;
 pub mod metrics;
-pub mod optimiser;
-pub mod progress;
-pub mod run_folder;
+mod optimiser;
+mod predict;
+mod prepare;
+mod progress;
+pub mod recipe;
+mod run;
+mod run_folder;
 pub mod schedule;
+mod source;
+mod stepper;
+mod trainer;
+mod validate;
+mod watch;
 
+pub use config::{BUILT_IN, TrainConfig};
 pub use error::TrainError;
+pub use optimiser::{Optimiser, RATE, STEP, append_accumulation, append_updates, update_graph};
+pub use predict::{Guess, Predictor, preprocess_of};
+pub use prepare::{Choices, Prepared};
+pub use progress::{EpochRecord, EpochTime, Progress};
+pub use run::{Outcome, resume, start};
+pub use run_folder::RunFolder;
+pub use source::{Images, Kind, Source, kind_of};
+pub use stepper::{At, LABEL, Seen, StepGraphs, StepSetup, Stepper};
+pub use trainer::{Trainer, TrainerOptions};
+pub use validate::{OUTPUT, Validator, match_classes};
+pub use watch::{Start, StepReport, Watch};

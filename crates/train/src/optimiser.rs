@@ -12,6 +12,8 @@ use ocellus_graph::{Graph, GraphError, Init, Op, Param, ParamId, ParamSpec, Role
 use ocellus_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
+use crate::TrainError;
+
 /// The scalar input that carries the learning rate.
 pub const RATE: &str = "lr";
 /// The scalar input that carries the optimiser step, counted from 1 (AdamW only).
@@ -65,6 +67,27 @@ impl Optimiser {
             eps: 1e-8,
             weight_decay,
             no_decay_on_bias_and_norm: true,
+        }
+    }
+
+    /// Checks the constants, which may come from a file or a command line.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let share = |x: f32| (0.0..1.0).contains(&x);
+        let fault = |what: &str, value: f32, range: &str| {
+            Err(TrainError::setting(format!("the optimiser's {what} must lie {range}, got {value}")))
+        };
+        let (Optimiser::Sgd { weight_decay, .. } | Optimiser::AdamW { weight_decay, .. }) = *self;
+        if !(0.0..f32::INFINITY).contains(&weight_decay) {
+            return fault("weight decay", weight_decay, "at or above 0");
+        }
+        match *self {
+            Optimiser::Sgd { momentum, .. } if !share(momentum) => {
+                fault("momentum", momentum, "between 0 and 1")
+            }
+            Optimiser::AdamW { beta1, .. } if !share(beta1) => fault("beta1", beta1, "between 0 and 1"),
+            Optimiser::AdamW { beta2, .. } if !share(beta2) => fault("beta2", beta2, "between 0 and 1"),
+            Optimiser::AdamW { eps, .. } if !(eps > 0.0 && eps.is_finite()) => fault("eps", eps, "above 0"),
+            _ => Ok(()),
         }
     }
 

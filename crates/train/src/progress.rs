@@ -16,8 +16,6 @@ pub struct Progress {
     pub top1_sum: f64,
     /// How many parts those are.
     pub parts: u64,
-    /// Seconds spent training in the epoch under way.
-    pub seconds: f64,
     /// The finished epochs, in order.
     pub history: Vec<EpochRecord>,
 }
@@ -41,9 +39,14 @@ pub struct EpochRecord {
     pub top1: f64,
     /// Share of validation images whose class was among the first five, 0 to 1.
     pub top5: f64,
-    /// Training images per second.
+}
+
+/// How long one epoch took. Kept out of checkpoints, so that the same run gives the same bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EpochTime {
+    /// Training images per second, since the run was last resumed.
     pub images_per_second: f64,
-    /// Seconds for the epoch, validation not counted.
+    /// Seconds spent training, validation not counted, since the run was last resumed.
     pub seconds: f64,
 }
 
@@ -79,7 +82,7 @@ impl Progress {
     /// Enters `record` and begins the next epoch.
     pub fn finish_epoch(&mut self, record: EpochRecord) {
         self.history.push(record);
-        (self.loss_sum, self.top1_sum, self.parts, self.seconds) = (0.0, 0.0, 0, 0.0);
+        (self.loss_sum, self.top1_sum, self.parts) = (0.0, 0.0, 0);
     }
 }
 
@@ -104,8 +107,6 @@ mod tests {
             loss,
             top1,
             top5: 1.0,
-            images_per_second: 10.0,
-            seconds: 1.0,
         }
     }
 

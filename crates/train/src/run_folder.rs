@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ocellus_formats::{FormatError, write_atomically};
 
 use crate::TrainError;
-use crate::progress::EpochRecord;
+use crate::progress::{EpochRecord, EpochTime};
 
 /// A folder that holds one run: `best.safetensors`, `last.ckpt`, `last.prev.ckpt`, `config.toml`, `results.csv`,
 /// `metrics.json`.
@@ -118,9 +118,19 @@ impl RunFolder {
         write_atomically(path, |out| out.write_all(contents.as_bytes()))
     }
 
-    /// Writes `results.csv`: losses in nats, shares 0 to 1, times in seconds.
-    pub fn write_results(&self, history: &[EpochRecord]) -> Result<(), FormatError> {
-        self.write(&self.results(), &results_csv(history))
+    /// Writes `results.csv`: losses in nats, shares 0 to 1, times in seconds (empty where they are not known).
+    pub fn write_results(
+        &self,
+        history: &[EpochRecord],
+        times: &[Option<EpochTime>],
+    ) -> Result<(), FormatError> {
+        self.write(&self.results(), &results_csv(history, times))
+    }
+
+    /// How long each epoch in `results.csv` took, as far as it says.
+    pub fn read_times(&self) -> Vec<Option<EpochTime>> {
+        let text = fs::read_to_string(self.results()).unwrap_or_default();
+        text.lines().skip(1).map(time_in).collect()
     }
 
     /// Removes what a killed process may have left half-written.
@@ -145,27 +155,29 @@ fn numbered(number: usize) -> String {
     if number == 1 { "train".into() } else { format!("train{number}") }
 }
 
-fn results_csv(history: &[EpochRecord]) -> String {
+fn results_csv(history: &[EpochRecord], times: &[Option<EpochTime>]) -> String {
     let mut text = String::from(
         "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,images_per_second,seconds\n",
     );
-    for r in history {
-        let _ = writeln!(
+    for (index, r) in history.iter().enumerate() {
+        let _ = write!(
             text,
-            "{},{},{},{:.6},{:.6},{:.6},{:.6},{:.6},{:.1},{:.3}",
-            r.epoch,
-            r.step,
-            r.lr,
-            r.train_loss,
-            r.train_top1,
-            r.loss,
-            r.top1,
-            r.top5,
-            r.images_per_second,
-            r.seconds
+            "{},{},{},{:.6},{:.6},{:.6},{:.6},{:.6},",
+            r.epoch, r.step, r.lr, r.train_loss, r.train_top1, r.loss, r.top1, r.top5
         );
+        let _ = match times.get(index).copied().flatten() {
+            Some(time) => writeln!(text, "{:.1},{:.3}", time.images_per_second, time.seconds),
+            None => writeln!(text, ","),
+        };
     }
     text
+}
+
+/// The last two cells of a line of `results.csv`.
+fn time_in(line: &str) -> Option<EpochTime> {
+    let mut cells = line.rsplit(',');
+    let seconds = cells.next()?.parse().ok()?;
+    Some(EpochTime { seconds, images_per_second: cells.next()?.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -197,6 +209,26 @@ mod tests {
         RunFolder::create(run.path()).unwrap();
         fs::write(run.config(), "").unwrap();
         assert!(RunFolder::create(run.path()).unwrap_err().to_string().contains("--resume"));
+    }
+
+    #[test]
+    fn times_come_back_from_the_results() {
+        let base = tempfile::tempdir().unwrap();
+        let run = RunFolder::at(base.path());
+        assert_eq!(run.read_times(), []);
+        let record = |epoch| EpochRecord {
+            epoch,
+            step: 9,
+            lr: 0.1,
+            train_loss: 1.0,
+            train_top1: 0.5,
+            loss: 1.0,
+            top1: 0.25,
+            top5: 1.0,
+        };
+        let times = [None, Some(EpochTime { images_per_second: 12.5, seconds: 0.125 })];
+        run.write_results(&[record(1), record(2)], &times).unwrap();
+        assert_eq!(run.read_times(), times);
     }
 
     #[test]

@@ -1,0 +1,117 @@
+//! What does a trained model see in this picture?
+
+use std::path::Path;
+
+use ocellus_data::{Image, Preprocess, Preprocessor};
+use ocellus_engine::{Options, Session};
+use ocellus_formats::{FormatError, Model};
+use ocellus_graph::holds_probabilities;
+use serde::Serialize;
+
+use crate::TrainError;
+use crate::metrics::{softmax, top_k};
+use crate::stepper::image_input;
+use crate::validate::OUTPUT;
+
+/// A model ready to classify pictures, with its own preprocessing.
+pub struct Predictor {
+    session: Session,
+    image: String,
+    preprocessor: Preprocessor,
+    classes: Vec<String>,
+    gives_probabilities: bool,
+}
+
+/// One guess.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Guess {
+    /// The class's name.
+    pub class: String,
+    /// Its index.
+    pub index: usize,
+    /// How probable the model holds it to be, 0 to 1.
+    pub probability: f32,
+}
+
+impl Predictor {
+    /// Plans `model` for single pictures.
+    ///
+    /// Errors: the model does not say how pictures become its input, or has no output of classes.
+    pub fn new(model: &Model, options: &Options) -> Result<Self, TrainError> {
+        let image = image_input(&model.graph)?;
+        let graph = model.graph.for_inference()?.with_batch(1)?.prune(&[OUTPUT])?;
+        let output =
+            graph.find_output(OUTPUT).ok_or_else(|| TrainError::setting("the model has no output"))?;
+        let count = graph.shape(output).elements();
+        let classes = match model.classes.len() {
+            0 => (0..count).map(|index| index.to_string()).collect(),
+            _ => model.classes.clone(),
+        };
+        let preprocess = preprocess_of(model)?;
+        check_input(&graph.shape(graph.inputs()[0]).to_vec(), &preprocess)?;
+        let mut session = Session::new(&graph, options)?;
+        session.load(&model.weights)?;
+        Ok(Predictor {
+            session,
+            image,
+            preprocessor: Preprocessor::new(&preprocess)?,
+            classes,
+            gives_probabilities: holds_probabilities(&graph, output),
+        })
+    }
+
+    /// Reads the model at `path` and plans it.
+    pub fn load(path: &Path, options: &Options) -> Result<Self, TrainError> {
+        Predictor::new(&Model::load(path)?, options)
+    }
+
+    /// The classes the model knows.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The probability of each class.
+    pub fn probabilities(&mut self, picture: &Image) -> Result<Vec<f32>, TrainError> {
+        let input = self.session.input_mut(&self.image)?;
+        self.preprocessor.evaluate(picture.view(), input)?;
+        self.session.run();
+        let scores = self.session.output(OUTPUT)?;
+        Ok(if self.gives_probabilities { scores.to_vec() } else { softmax(scores) })
+    }
+
+    /// The `k` most probable classes, best first.
+    pub fn predict(&mut self, picture: &Image, k: usize) -> Result<Vec<Guess>, TrainError> {
+        let probabilities = self.probabilities(picture)?;
+        let guess = |index: usize| Guess {
+            class: self.classes[index].clone(),
+            index,
+            probability: probabilities[index],
+        };
+        Ok(top_k(&probabilities, k).into_iter().map(guess).collect())
+    }
+}
+
+/// How pictures become the model's input.
+pub fn preprocess_of(model: &Model) -> Result<Preprocess, TrainError> {
+    let unusable = |what: String| {
+        FormatError::malformed(model.graph.name.clone(), what, "use a model that `ocellus train` wrote")
+    };
+    let value =
+        model.preprocess.clone().ok_or_else(|| unusable("it does not say how to prepare pictures".into()))?;
+    let preprocess: Preprocess = serde_json::from_value(value)
+        .map_err(|cause| unusable(format!("its preprocessing cannot be understood ({cause})")))?;
+    preprocess.validate()?;
+    Ok(preprocess)
+}
+
+fn check_input(shape: &[usize], preprocess: &Preprocess) -> Result<(), TrainError> {
+    let [height, width] = preprocess.size.map(|side| side as usize);
+    if shape == [1, preprocess.channels, height, width] {
+        return Ok(());
+    }
+    Err(TrainError::setting(format!(
+        "the model takes {shape:?}, its preprocessing makes (1, {}, {height}, {width}); the file is inconsistent, train \
+         again",
+        preprocess.channels
+    )))
+}

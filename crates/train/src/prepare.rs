@@ -1,0 +1,193 @@
+//! From what the user said to a run that is fully decided: data opened, network built, every setting resolved.
+
+use ocellus_data::statistics;
+use ocellus_graph::Graph;
+use ocellus_zoo as zoo;
+
+use crate::TrainError;
+use crate::config::{BUILT_IN, TrainConfig};
+use crate::optimiser::Optimiser;
+use crate::recipe::{self, Facts, OptimiserKind, ScheduleKind};
+use crate::source::{Images, Source, kind_of};
+
+/// What the user said; whatever is `None` is decided by the data and [`crate::recipe`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Choices {
+    /// Path of the data; the built-in digits if absent.
+    pub data: Option<String>,
+    /// A network's name in the zoo.
+    pub model: Option<String>,
+    /// Times that every image is seen.
+    pub epochs: Option<usize>,
+    /// Images in a step.
+    pub batch: Option<usize>,
+    /// Parts a batch is computed in.
+    pub accumulate: Option<usize>,
+    /// Highest learning rate.
+    pub lr: Option<f64>,
+    /// Which optimiser.
+    pub optimiser: Option<OptimiserKind>,
+    /// Weight decay of either optimiser.
+    pub weight_decay: Option<f32>,
+    /// SGD's momentum.
+    pub momentum: Option<f32>,
+    /// Which schedule.
+    pub schedule: Option<ScheduleKind>,
+    /// Share of the target spread evenly.
+    pub label_smoothing: Option<f32>,
+    /// Height and width of the network's input.
+    pub size: Option<u32>,
+    /// Show training images as they are.
+    pub no_augment: bool,
+    /// Seed of everything random; 0 if absent.
+    pub seed: Option<u64>,
+    /// Share of the images that validate, where the data does not say.
+    pub val_fraction: Option<f64>,
+    /// Seconds between checkpoints.
+    pub checkpoint_seconds: Option<f64>,
+    /// Steps between checkpoints.
+    pub checkpoint_steps: Option<u64>,
+}
+
+/// A run that may start.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Every setting.
+    pub config: TrainConfig,
+    /// The data.
+    pub images: Images,
+    /// The network, for one image.
+    pub net: Graph,
+}
+
+impl Prepared {
+    /// Opens the data and decides whatever `choices` leaves open.
+    ///
+    /// Errors: the data cannot be read or is empty, the network does not exist or does not take such images, a
+    /// setting is impossible, or the batch is larger than the data.
+    pub fn new(choices: &Choices) -> Result<Self, TrainError> {
+        if let Some(name) = &choices.model {
+            // A wrong name should not wait for a large data set to be read.
+            zoo::default_input(name)?;
+        }
+        let source = Source {
+            data: choices.data.clone().unwrap_or_else(|| BUILT_IN.into()),
+            val_fraction: choices.val_fraction.unwrap_or(0.2),
+            seed: choices.seed.unwrap_or(0),
+        };
+        let images = source.open(false)?;
+        require_images(&source.data, &images)?;
+        let kind = kind_of(&images.train)?;
+        let name = choices.model.clone().unwrap_or_else(|| recipe::model(kind).into());
+        let size = match (choices.size, kind.small) {
+            (Some(side), _) => [side; 2],
+            (None, Some(size)) => size,
+            (None, None) => zoo_size(&name)?,
+        };
+        let net =
+            build(&name, images.train.classes().len(), [kind.channels, size[0] as usize, size[1] as usize])?;
+        let normalised = recipe::is_normalised(&net);
+        let facts = Facts { kind, images: images.train.len(), size, normalised };
+        let config = resolve(choices, source, name, &facts, &images)?;
+        Prepared::checked(config, images, net)
+    }
+
+    /// Opens the data of a configuration that was written down.
+    pub fn from_config(config: TrainConfig) -> Result<Self, TrainError> {
+        let source =
+            Source { data: config.data.clone(), val_fraction: config.val_fraction, seed: config.seed };
+        let images = source.open(false)?;
+        require_images(&config.data, &images)?;
+        let [height, width] = config.preprocess.size.map(|side| side as usize);
+        let net = build(&config.model, config.classes.len(), [config.preprocess.channels, height, width])?;
+        Prepared::checked(config, images, net)
+    }
+
+    fn checked(config: TrainConfig, images: Images, net: Graph) -> Result<Self, TrainError> {
+        config.validate()?;
+        if config.batch > images.train.len() {
+            let there = images.train.len();
+            return Err(TrainError::setting(format!(
+                "a batch of {} images is larger than the {there} training images in {}; use --batch {there} or less",
+                config.batch, config.data
+            )));
+        }
+        Ok(Prepared { config, images, net })
+    }
+}
+
+fn resolve(
+    choices: &Choices,
+    source: Source,
+    model: String,
+    facts: &Facts,
+    images: &Images,
+) -> Result<TrainConfig, TrainError> {
+    let kind = choices.optimiser.unwrap_or(OptimiserKind::Sgd);
+    let accumulate = choices.accumulate.unwrap_or(1);
+    let batch = choices.batch.unwrap_or_else(|| recipe::batch(facts).next_multiple_of(accumulate.max(1)));
+    let epochs = choices.epochs.unwrap_or_else(|| recipe::epochs(facts));
+    let mut preprocess = recipe::preprocess(facts);
+    preprocess.validate()?;
+    let (mean, std) = statistics(&images.train, preprocess.channels, source.seed)?;
+    preprocess = preprocess.normalised(mean, std);
+    let augment = if choices.no_augment { Default::default() } else { recipe::augment(facts) };
+    Ok(TrainConfig {
+        data: source.data,
+        val_fraction: source.val_fraction,
+        model,
+        classes: images.train.classes().to_vec(),
+        epochs,
+        batch,
+        accumulate,
+        lr: choices.lr.unwrap_or_else(|| recipe::rate(kind, facts, batch)),
+        label_smoothing: choices.label_smoothing.unwrap_or_else(|| recipe::smoothing(facts)),
+        seed: source.seed,
+        checkpoint_seconds: choices.checkpoint_seconds.unwrap_or(60.0),
+        checkpoint_steps: choices.checkpoint_steps.unwrap_or(0),
+        schedule: recipe::schedule(choices.schedule.unwrap_or(ScheduleKind::OneCycle), epochs),
+        optimiser: with_constants(recipe::optimiser(kind), choices)?,
+        preprocess,
+        augment,
+    })
+}
+
+/// The recipe's optimiser with the constants that the user chose.
+fn with_constants(mut optimiser: Optimiser, choices: &Choices) -> Result<Optimiser, TrainError> {
+    let (Optimiser::Sgd { weight_decay, .. } | Optimiser::AdamW { weight_decay, .. }) = &mut optimiser;
+    *weight_decay = choices.weight_decay.unwrap_or(*weight_decay);
+    match (&mut optimiser, choices.momentum) {
+        (Optimiser::Sgd { momentum, nesterov, .. }, Some(chosen)) => {
+            (*momentum, *nesterov) = (chosen, *nesterov && chosen > 0.0);
+        }
+        (Optimiser::AdamW { .. }, Some(_)) => {
+            return Err(TrainError::setting("AdamW has no --momentum; leave it away or use --optimizer sgd"));
+        }
+        (_, None) => {}
+    }
+    Ok(optimiser)
+}
+
+fn require_images(data: &str, images: &Images) -> Result<(), TrainError> {
+    if images.train.is_empty() {
+        return Err(TrainError::setting(format!(
+            "{data} holds no training images, only test images; `ocellus val` measures a trained run on them"
+        )));
+    }
+    if images.val.is_empty() {
+        return Err(TrainError::setting(format!(
+            "{data} holds no validation images; put some into val/CLASS folders beside train/"
+        )));
+    }
+    Ok(())
+}
+
+fn build(name: &str, classes: usize, input: [usize; 3]) -> Result<Graph, TrainError> {
+    Ok(zoo::build(name, &zoo::Options::default().with_classes(classes).with_input(input))?)
+}
+
+fn zoo_size(name: &str) -> Result<[u32; 2], TrainError> {
+    let input = zoo::default_input(name)?;
+    let side = |axis: usize| input.get(axis).map_or(224, |&side| side as u32);
+    Ok([side(2), side(3)])
+}

@@ -1,0 +1,179 @@
+//! What does a run do where the user did not say? The defaults, by network and data.
+//!
+//! | network | optimiser | peak rate at batch 128 | source |
+//! |---|---|---|---|
+//! | with normalisation | SGD, Nesterov 0.9, decay 5e-4 | 0.2 | one-cycle rates of Smith and Topin 2018; decay of He et al. 2016 |
+//! | without | SGD, Nesterov 0.9, decay 5e-4 | 0.04 | found by trial on MNIST |
+//! | any | AdamW, decay 0.01 | 0.002 | |
+//!
+//! SGD's rate is in proportion to the batch (Goyal et al. 2017, section 2.1), AdamW's to its root.
+
+use ocellus_data::{Augment, AugmentKind, Preprocess};
+use ocellus_graph::{Graph, Op};
+use serde::{Deserialize, Serialize};
+
+use crate::optimiser::Optimiser;
+use crate::schedule::Schedule;
+use crate::source::Kind;
+
+/// The batch that rates are given for.
+const REFERENCE_BATCH: f64 = 128.0;
+
+/// Which optimiser, its constants left to the recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OptimiserKind {
+    /// SGD with Nesterov momentum.
+    Sgd,
+    /// AdamW.
+    AdamW,
+}
+
+/// Which schedule, its constants left to the recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScheduleKind {
+    /// See [`Schedule::Constant`].
+    Constant,
+    /// See [`Schedule::Cosine`].
+    Cosine,
+    /// See [`Schedule::OneCycle`].
+    OneCycle,
+}
+
+/// What the defaults depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What the training images are like.
+    pub kind: Kind,
+    /// How many there are.
+    pub images: usize,
+    /// Height and width of the network's input.
+    pub size: [u32; 2],
+    /// Whether the network normalises its activations.
+    pub normalised: bool,
+}
+
+/// Whether a network has a normalisation that lets it take high learning rates.
+pub fn is_normalised(net: &Graph) -> bool {
+    net.nodes().iter().any(|node| matches!(node.op, Op::BatchNorm(_) | Op::Norm(_)))
+}
+
+/// The network for images of this kind.
+pub fn model(kind: Kind) -> &'static str {
+    match (kind.small, kind.channels) {
+        (Some([h, w]), 1) if h.max(w) < 16 => "digits",
+        (Some(_), 1) => "lenet",
+        (Some(_), _) => "resnet20",
+        (None, _) => "resnet18",
+    }
+}
+
+/// Images in a step: 128 (32 for large images), but no more than leaves sixteen steps in an epoch.
+pub fn batch(facts: &Facts) -> usize {
+    let usual = if facts.kind.small.is_some() { 128 } else { 32 };
+    let few = (facts.images / 16).max(facts.images.min(8)).max(1);
+    if few >= usual { usual } else { 1 << few.ilog2() }
+}
+
+/// Times that each image is seen.
+pub fn epochs(facts: &Facts) -> usize {
+    if facts.images < 5_000 { 30 } else { 10 }
+}
+
+/// Highest learning rate.
+pub fn rate(optimiser: OptimiserKind, facts: &Facts, batch: usize) -> f64 {
+    let share = batch as f64 / REFERENCE_BATCH;
+    match (optimiser, facts.normalised) {
+        (OptimiserKind::AdamW, _) => 0.002 * share.sqrt(),
+        (OptimiserKind::Sgd, true) => 0.2 * share,
+        (OptimiserKind::Sgd, false) => 0.04 * share,
+    }
+}
+
+/// The optimiser's constants.
+pub fn optimiser(kind: OptimiserKind) -> Optimiser {
+    match kind {
+        OptimiserKind::Sgd => Optimiser::sgd(5e-4),
+        OptimiserKind::AdamW => Optimiser::adamw(0.01),
+    }
+}
+
+/// The schedule's constants.
+pub fn schedule(kind: ScheduleKind, epochs: usize) -> Schedule {
+    match kind {
+        ScheduleKind::Constant => Schedule::Constant,
+        ScheduleKind::Cosine => Schedule::cosine((epochs as f64 * 0.05).min(5.0)),
+        ScheduleKind::OneCycle => Schedule::one_cycle(),
+    }
+}
+
+/// From an image to the network's input, before the mean is known.
+pub fn preprocess(facts: &Facts) -> Preprocess {
+    let mut preprocess = Preprocess::new(facts.kind.channels, facts.size);
+    if facts.kind.small.is_none() {
+        // 256 for 224, as is usual.
+        preprocess.resize = Some(facts.size[0].min(facts.size[1]) * 8 / 7);
+    }
+    preprocess
+}
+
+/// Random changes: small images are shifted by an eighth (never mirrored where grey, as digits and letters are
+/// mostly grey), large ones cropped and mirrored.
+pub fn augment(facts: &Facts) -> Augment {
+    match facts.kind.small {
+        Some(_) => {
+            let pad = facts.size[0].min(facts.size[1]) / 8;
+            let pad = if facts.kind.channels == 1 { pad.min(2) } else { pad };
+            Augment { kind: AugmentKind::PadCrop { pad }, flip: facts.kind.channels == 3 }
+        }
+        None => Augment { kind: AugmentKind::random_resized_crop(), flip: true },
+    }
+}
+
+/// Share of the target spread over the classes.
+pub fn smoothing(facts: &Facts) -> f32 {
+    if facts.normalised { 0.05 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(channels: usize, side: u32, images: usize) -> Facts {
+        let kind = Kind { channels, small: Some([side; 2]) };
+        Facts { kind, images, size: [side; 2], normalised: true }
+    }
+
+    #[test]
+    fn cifar_gets_the_usual_recipe() {
+        let cifar = facts(3, 32, 50_000);
+        assert_eq!(model(cifar.kind), "resnet20");
+        assert_eq!((batch(&cifar), epochs(&cifar)), (128, 10));
+        assert_eq!(augment(&cifar), Augment { kind: AugmentKind::PadCrop { pad: 4 }, flip: true });
+        assert_eq!(rate(OptimiserKind::Sgd, &cifar, 128), 0.2);
+    }
+
+    #[test]
+    fn digits_are_never_mirrored() {
+        let mnist = facts(1, 28, 60_000);
+        assert_eq!(model(mnist.kind), "lenet");
+        assert_eq!(augment(&mnist), Augment { kind: AugmentKind::PadCrop { pad: 2 }, flip: false });
+    }
+
+    #[test]
+    fn the_batch_always_fits_the_data() {
+        for images in 1..3000 {
+            let chosen = batch(&facts(3, 32, images));
+            assert!((1..=images).contains(&chosen), "{chosen} of {images}");
+        }
+        assert_eq!(batch(&facts(1, 8, 1437)), 64);
+    }
+
+    #[test]
+    fn photographs_are_cropped_at_random() {
+        let kind = Kind { channels: 3, small: None };
+        let photos = Facts { kind, images: 9_000, size: [224; 2], normalised: true };
+        assert_eq!(preprocess(&photos).resize, Some(256));
+        assert_eq!(augment(&photos).kind, AugmentKind::random_resized_crop());
+        assert_eq!(batch(&photos), 32);
+    }
+}

@@ -1,0 +1,167 @@
+//! Starting a run, and going on with one that stopped.
+
+use std::path::PathBuf;
+
+use ocellus_engine::Options;
+
+use crate::TrainError;
+use crate::checkpoint::{Checkpoint, Found};
+use crate::config::TrainConfig;
+use crate::fit::{Beginning, Fit, identity_of};
+use crate::optimiser::Optimiser;
+use crate::prepare::{Choices, Prepared};
+use crate::progress::EpochRecord;
+use crate::recipe::{OptimiserKind, ScheduleKind};
+use crate::run_folder::RunFolder;
+use crate::schedule::Schedule;
+use crate::watch::Watch;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The run folder.
+    pub run: PathBuf,
+    /// The epoch with the highest validation top-1.
+    pub best: EpochRecord,
+    /// The last epoch.
+    pub last: EpochRecord,
+    /// Training images per second in this process, validation not counted; 0 if nothing was left to do.
+    pub images_per_second: f64,
+}
+
+/// Starts the run `prepared` in the empty folder `run` and trains to the end.
+///
+/// Errors: the network does not fit memory or data, the loss is no longer a number, a file cannot be written. What
+/// was written before stays, and [`resume`] goes on from it.
+pub fn start(
+    prepared: &Prepared,
+    run: &RunFolder,
+    options: &Options,
+    watch: &mut dyn Watch,
+) -> Result<Outcome, TrainError> {
+    prepared.images.notes.iter().for_each(|note| watch.note(note));
+    let fit = Fit::new(prepared, run, options, Beginning::fresh(prepared), watch)?;
+    if let Some(lists) = &prepared.images.drawn {
+        run.write(&run.split(), lists)?;
+    }
+    // Last, since it is what makes the folder a run.
+    run.write(&run.config(), &prepared.config.to_toml()?)?;
+    fit.finish()
+}
+
+/// Goes on with the run in `run` from its newest whole checkpoint (or from the beginning, if it has none yet), to the
+/// same bits as if it had never stopped.
+///
+/// Errors: as [`start`]; also if `choices` says anything else than the run was started with, or the data is not the
+/// same. The path of the data and the intervals of checkpoints may change.
+pub fn resume(
+    run: &RunFolder,
+    choices: &Choices,
+    options: &Options,
+    watch: &mut dyn Watch,
+) -> Result<Outcome, TrainError> {
+    run.clean();
+    let mut config = TrainConfig::of_run(run)?;
+    let same = TrainConfig { ..config.clone() };
+    apply(choices, &mut config, run)?;
+    let found = Checkpoint::find(run)?;
+    let prepared = Prepared::from_config(config)?;
+    prepared.images.notes.iter().for_each(|note| watch.note(note));
+    if prepared.config != same {
+        run.write(&run.config(), &prepared.config.to_toml()?)?;
+    }
+    let beginning = match found {
+        Some(found) => beginning_at(found, &prepared, run, watch)?,
+        None => {
+            watch.note("the run has no checkpoint yet; it begins at the beginning");
+            Beginning::fresh(&prepared)
+        }
+    };
+    Fit::new(&prepared, run, options, beginning, watch)?.finish()
+}
+
+fn beginning_at(
+    found: Found,
+    prepared: &Prepared,
+    run: &RunFolder,
+    watch: &mut dyn Watch,
+) -> Result<Beginning, TrainError> {
+    let Found { checkpoint, warning } = found;
+    warning.iter().for_each(|warning| watch.note(warning));
+    let identity = identity_of(prepared)?;
+    let differs =
+        match (&identity.config == &checkpoint.identity.config, identity.data == checkpoint.identity.data) {
+            (true, true) => {
+                let Checkpoint { weights, state, progress, .. } = checkpoint;
+                return Ok(Beginning { weights, state, progress });
+            }
+            (false, _) => format!("{} was changed since", run.config().display()),
+            (_, false) => format!("the training images in {} are not the same as then", prepared.config.data),
+        };
+    Err(TrainError::setting(format!(
+        "{} cannot be continued: {differs}; restore what changed, or start a new run",
+        run.path().display()
+    )))
+}
+
+/// Takes over what may change, and refuses what may not.
+fn apply(choices: &Choices, config: &mut TrainConfig, run: &RunFolder) -> Result<(), TrainError> {
+    if let Some((what, was, is)) = first_conflict(choices, config) {
+        return Err(TrainError::setting(format!(
+            "{} was started with {what} {was}, which cannot become {is} on the way; leave {what} away, or start a \
+             new run",
+            run.path().display()
+        )));
+    }
+    if let Some(data) = &choices.data {
+        config.data.clone_from(data);
+    }
+    config.checkpoint_seconds = choices.checkpoint_seconds.unwrap_or(config.checkpoint_seconds);
+    config.checkpoint_steps = choices.checkpoint_steps.unwrap_or(config.checkpoint_steps);
+    Ok(())
+}
+
+/// The first setting that was asked for and is not the run's: option, the run's value, the value asked for.
+fn first_conflict(choices: &Choices, config: &TrainConfig) -> Option<(&'static str, String, String)> {
+    fn differs<T: PartialEq + std::fmt::Display>(
+        what: &'static str,
+        asked: Option<T>,
+        is: T,
+    ) -> Option<(&'static str, String, String)> {
+        asked.filter(|asked| *asked != is).map(|asked| (what, is.to_string(), asked.to_string()))
+    }
+    let (optimiser, decay, momentum) = match config.optimiser {
+        Optimiser::Sgd { weight_decay, momentum, .. } => ("sgd", weight_decay, momentum),
+        Optimiser::AdamW { weight_decay, .. } => ("adamw", weight_decay, 0.0),
+    };
+    let schedule = match config.schedule {
+        Schedule::Constant => "constant",
+        Schedule::Cosine { .. } => "cosine",
+        Schedule::OneCycle { .. } => "one-cycle",
+    };
+    let asked_optimiser = choices.optimiser.map(|kind| match kind {
+        OptimiserKind::Sgd => "sgd",
+        OptimiserKind::AdamW => "adamw",
+    });
+    let asked_schedule = choices.schedule.map(|kind| match kind {
+        ScheduleKind::Constant => "constant",
+        ScheduleKind::Cosine => "cosine",
+        ScheduleKind::OneCycle => "one-cycle",
+    });
+    let asked_augment = choices.no_augment.then_some("off");
+    let augment = if config.augment.is_none() { "off" } else { "on" };
+    differs("--model", choices.model.as_deref(), config.model.as_str())
+        .or_else(|| differs("--epochs", choices.epochs, config.epochs))
+        .or_else(|| differs("--batch", choices.batch, config.batch))
+        .or_else(|| differs("--accumulate", choices.accumulate, config.accumulate))
+        .or_else(|| differs("--lr", choices.lr, config.lr))
+        .or_else(|| differs("--optimizer", asked_optimiser, optimiser))
+        .or_else(|| differs("--weight-decay", choices.weight_decay, decay))
+        .or_else(|| differs("--momentum", choices.momentum, momentum))
+        .or_else(|| differs("--schedule", asked_schedule, schedule))
+        .or_else(|| differs("--label-smoothing", choices.label_smoothing, config.label_smoothing))
+        .or_else(|| differs("--size", choices.size, config.preprocess.size[0]))
+        .or_else(|| differs("augmentation", asked_augment, augment))
+        .or_else(|| differs("--seed", choices.seed, config.seed))
+        .or_else(|| differs("--val-fraction", choices.val_fraction, config.val_fraction))
+}
