@@ -65,6 +65,27 @@ impl Machine {
                 let ([x, dy], [dw, scratch]) = operands.parts();
                 recipe.run(pool, x, dy, scratch, dw);
             }
+            Kernel::PackLinear(recipe) => {
+                let ([w, _], [packed, _]) = operands.parts();
+                recipe.pack(pool, w, packed);
+            }
+            Kernel::Linear { recipe, relu } => {
+                let ([x, packed, bias, residual], [y, scratch]) = operands.parts();
+                let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), relu: *relu };
+                recipe.run(pool, x, packed, epilogue, scratch, y);
+            }
+            Kernel::PackLinearInputGrad(recipe) => {
+                let ([w, _], [packed, _]) = operands.parts();
+                recipe.pack(pool, w, packed);
+            }
+            Kernel::LinearInputGrad(recipe) => {
+                let ([dy, packed, add], [dx, scratch]) = operands.parts();
+                recipe.run(pool, dy, packed, optional(add), scratch, dx);
+            }
+            Kernel::LinearWeightGrad(recipe) => {
+                let ([x, dy], [dw, scratch]) = operands.parts();
+                recipe.run(pool, x, dy, scratch, dw);
+            }
             &Kernel::BatchStatistics { size } => {
                 let ([x], [mean, var, scratch]) = operands.parts();
                 norm::statistics(pool, isa, size, x, Moments { mean, var }, scratch);

@@ -117,10 +117,9 @@ impl Fuser<'_> {
                 group.norm = self.foldable_norm(node);
                 self.extend_with_add_and_relu(&mut group, taken);
             }
-            Op::Linear(_) => group.relu = self.following_relu(&group, taken),
-            Op::BatchNorm(_) => self.extend_with_add_and_relu(&mut group, taken),
+            Op::Linear(_) | Op::BatchNorm(_) => self.extend_with_add_and_relu(&mut group, taken),
             Op::BatchNormGrad(_) => group.mask = self.absorbed_mask(node),
-            Op::Conv2dGradInput(_) => group.add = self.following_add(&group, taken),
+            Op::Conv2dGradInput(_) | Op::LinearGradInput(_) => group.add = self.following_add(&group, taken),
             _ => {}
         }
         group

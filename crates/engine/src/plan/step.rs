@@ -4,6 +4,7 @@ use ocellus_graph::Op;
 use ocellus_graph::ops::Statistics;
 use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad};
 use ocellus_kernels::elementwise::Blocked;
+use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 use ocellus_tensor::Shape;
 
 use super::BufferId;
@@ -45,6 +46,21 @@ pub enum Kernel {
     ConvInputGrad(ConvInputGrad),
     /// Reads: x, dy. Writes: dw.
     ConvWeightGrad(ConvWeightGrad),
+    /// Reads: w, nothing. Writes: packed w.
+    PackLinear(LinearForward),
+    /// Reads: x, packed w, bias?, residual?. Writes: y.
+    Linear {
+        /// How.
+        recipe: LinearForward,
+        /// ReLU at the end.
+        relu: bool,
+    },
+    /// Reads: w, nothing. Writes: packed w.
+    PackLinearInputGrad(LinearInputGrad),
+    /// Reads: dy, packed w, added gradient?. Writes: dx.
+    LinearInputGrad(LinearInputGrad),
+    /// Reads: x, dy. Writes: dw.
+    LinearWeightGrad(LinearWeightGrad),
     /// Reads: x. Writes: mean, var.
     BatchStatistics {
         /// Sizes of x.
@@ -199,6 +215,10 @@ impl Kernel {
             Kernel::ToPlain { .. } => "to plain",
             Kernel::FoldBatchNorm { .. } => "fold batch norm",
             Kernel::PackConv(_) | Kernel::PackConvInputGrad(_) => "pack",
+            Kernel::PackLinear(_) | Kernel::PackLinearInputGrad(_) => "pack",
+            Kernel::Linear { .. } => "linear",
+            Kernel::LinearInputGrad(_) => "linear input grad",
+            Kernel::LinearWeightGrad(_) => "linear weight grad",
             Kernel::BatchStatistics { .. } => "batch statistics",
             Kernel::Normalise { .. } => "normalise",
             Kernel::BatchNormGrad { .. } => "batch norm grad",

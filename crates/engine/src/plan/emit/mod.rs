@@ -3,6 +3,7 @@
 
 mod conv;
 mod elementwise;
+mod linear;
 mod norm;
 mod reference;
 
@@ -26,6 +27,9 @@ fn fast(l: &mut Lowering, group: &Group) -> bool {
         Op::Conv2d(_) => conv::forward(l, group),
         Op::Conv2dGradInput(_) => conv::input_gradient(l, group),
         Op::Conv2dGradWeight(_) => conv::weight_gradient(l, group),
+        Op::Linear(_) => linear::forward(l, group),
+        Op::LinearGradInput(_) => linear::input_gradient(l, group),
+        Op::LinearGradWeight(_) => linear::weight_gradient(l, group),
         Op::BatchNorm(_) => norm::forward(l, group),
         Op::BatchNormGrad(_) => norm::backward(l, group),
         Op::Activation(_) | Op::ActivationGrad(_) | Op::Binary(_) => elementwise::map(l, group),
