@@ -1,4 +1,4 @@
-//! Files to numbers and back: safetensors, NumPy's `.npy` and `.npz`, and Ocellus's own model file.
+//! Files to networks and numbers and back: Ocellus's own model file ([`Model`]), safetensors, NumPy's `.npy` and `.npz`.
 //!
 //! What is read here is not trusted: every length is checked against what is really there before it is used,
 //! memory stays in proportion to the file, nothing in a file is ever executed, and a damaged or foreign file gives
@@ -8,6 +8,7 @@
 
 mod atomic;
 mod error;
+mod model;
 pub mod npy;
 pub mod npz;
 mod numbers;
@@ -15,3 +16,4 @@ pub mod safetensors;
 
 pub use atomic::{Sink, write_atomically};
 pub use error::FormatError;
+pub use model::{Model, check_weights};

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-use ocellus_formats::{FormatError, npy, npz, safetensors};
-use ocellus_tensor::{Tensor, Weights};
+use ocellus_formats::{FormatError, Model, npy, npz, safetensors};
+use ocellus_graph::{BatchNormSpec, Builder, Conv};
+use ocellus_tensor::{Tensor, Weights, Window};
 
 /// Steele, Lea and Flood's SplitMix64 (2014): enough for choosing what to break.
 struct Random(u64);
@@ -27,7 +28,7 @@ const SPITE: &[u8] = b"\x00\x01\x7f\x80\xff09-+eE.[]{}()\"',:\\LTF \n";
 
 /// One random change, most of them near the beginning, where headers are.
 fn break_somewhere(bytes: &mut Vec<u8>, random: &mut Random) {
-    let reach = if random.below(3) > 0 { bytes.len().min(160) } else { bytes.len() };
+    let reach = if random.below(3) == 0 { bytes.len().min(160) } else { bytes.len() };
     let at = random.below(reach);
     match random.below(7) {
         _ if bytes.is_empty() => bytes.push(random.next() as u8),
@@ -96,6 +97,56 @@ fn npz_files() {
     let mut good = Cursor::new(Vec::new());
     npz::encode(&mut good, &weights()).unwrap();
     torment("g.npz", &good.into_inner(), 60_000, |b| npz::decode(b, "g.npz"));
+}
+
+fn model() -> Model {
+    let mut b = Builder::new("tiny");
+    let x = b.input("input", [1, 1, 4, 4]);
+    let x = b.conv2d("conv", x, Conv::new(2, 3).padding(1));
+    let x = b.batch_norm("bn", x, BatchNormSpec::default());
+    let x = b.max_pool("pool", x, Window::square(2).stride(2));
+    b.output("output", x);
+    let graph = b.finish().unwrap();
+    let weights = graph.params().iter().map(|p| (p.name.clone(), Tensor::zeros(p.shape.clone()))).collect();
+    let classes = vec!["cat".into(), "dog".into()];
+    Model { graph, weights, classes, preprocess: None, info: BTreeMap::new() }
+}
+
+#[test]
+fn models() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    model().save(&path).unwrap();
+    let good = std::fs::read(path).unwrap();
+    torment("m.safetensors", &good, 60_000, |b| Model::decode(b, "m.safetensors"));
+}
+
+#[test]
+fn models_whose_network_alone_is_broken() {
+    let model = model();
+    let text = ocellus_graph::to_text(&model.graph).unwrap();
+    let mut random = Random(0x0ce1_1006);
+    for _ in 0..20_000 {
+        let mut broken = text.clone().into_bytes();
+        for _ in 0..=random.below(2) {
+            break_somewhere(&mut broken, &mut random);
+        }
+        let strings = [
+            ("format", "ocellus".to_string()),
+            ("version", "1".to_string()),
+            ("graph", String::from_utf8_lossy(&broken).into_owned()),
+        ];
+        let mut bytes = Vec::new();
+        let strings = strings.map(|(key, value)| (key.to_string(), value)).into();
+        safetensors::encode(&mut bytes, &model.weights, &strings).unwrap();
+        if let Err(error) = Model::decode(&bytes, "m.safetensors") {
+            assert!(
+                error.to_string().starts_with("m.safetensors: its network")
+                    || error.to_string().contains("tensor "),
+                "{error}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn parameters_and_multiply_accumulates_are_the_published_ones() {
         let graph = graph(name);
         assert_eq!(parameters(&graph, Role::Weight), learned, "parameters of {name}");
         assert_eq!(macs(&graph), work, "multiply-accumulates of {name}");
+        assert_eq!(graph.cost().macs, work as u64, "the graph's own count for {name}");
     }
 }
 
@@ -58,6 +59,15 @@ fn resnet50_has_53_normalisations_and_54_weighted_layers_with_its_4_projections(
     assert_eq!(count(|op| matches!(op, Op::Conv2d(_) | Op::Linear(_))), 50 + 4);
     assert_eq!(graph.nodes().iter().filter(|n| n.name.ends_with("downsample.0")).count(), 4);
     assert_eq!(parameters(&graph, Role::Statistic), 2 * 26_560);
+}
+
+#[test]
+fn every_network_is_kept_by_its_text_form() {
+    for name in ocellus_zoo::names() {
+        let graph = graph(name);
+        let text = ocellus_graph::to_text(&graph).unwrap();
+        assert_eq!(ocellus_graph::from_text(&text).unwrap(), graph, "{name}");
+    }
 }
 
 #[test]
