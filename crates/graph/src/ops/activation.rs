@@ -93,7 +93,7 @@ impl Activation {
         let (x, y) = match *self {
             Activation::Relu => (y, y),
             Activation::LeakyRelu { slope } if slope >= 0.0 => (y, y),
-            Activation::Sigmoid | Activation::Tanh | Activation::Exp | Activation::Sqrt => (x, y),
+            Activation::Sigmoid | Activation::Tanh | Activation::Exp | Activation::Sqrt => (y, y),
             _ => (x, x),
         };
         let grad = Op::ActivationGrad(ActivationGrad { activation: *self });
@@ -105,8 +105,9 @@ impl Activation {
 /// left is taken (ReLU'(0) = 0), as PyTorch does.
 ///
 /// Where one of x and y is enough, [`crate::differentiate`] gives it in both places so that the other need not be
-/// kept: y for ReLU and leaky ReLU (slope not negative), whose derivative depends on a sign that x and y share; both x
-/// and y for sigmoid, tanh, exp and sqrt; x for all others.
+/// kept: y for ReLU and leaky ReLU (slope not negative), whose derivative depends on a sign that x and y share, and
+/// for sigmoid, tanh, exp and sqrt, whose derivative is a function of y; x for all others. So kernels read y for the
+/// last four, and x, in whose place y may stand, for the rest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ActivationGrad {
     /// The function this is a gradient of.
