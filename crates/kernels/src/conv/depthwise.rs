@@ -2,10 +2,11 @@
 //! each instruction side by side.
 //!
 //! ```text
-//! for each pass, each (image, block of channels, strip of output rows) in parallel, each row:
-//!     pixels whose taps all lie inside, eight at a time:   acc[pixel] += x[pixel + tap] * w[tap]  for the row's taps
-//!     pixels at the left and right edge, one at a time:    the same, skipping taps outside
-//!     y = relu(acc + bias + residual)
+//! for each pass, each (image, block of channels, strip of output rows) in parallel:
+//!     prepare the input rows (in place, or staged with halo and stride taken out, as for the dense kernels)
+//!     for each row, each tile of pixels:
+//!         for each tap: acc[pixel] += x[pixel + tap] * w[tap]
+//!         y[pixel] = relu(acc + bias + residual)
 //! ```
 
 // Index loops over const-generic arrays unroll fully and mirror the pseudo-code.
@@ -13,18 +14,16 @@
 
 use ocellus_tensor::ConvGeometry;
 
-use crate::isa::{Isa, LANES, Simd, VectorOp};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx2, Avx512};
+use crate::isa::{Isa, LANES, Scalar, Simd, VectorOp};
 use crate::layout::{BLOCK, blocks};
 use crate::threads::{SharedMut, ThreadPool};
 
-use super::Epilogue;
 use super::direct::DirectRun;
-use super::pass::{Axis, Pass};
-
-/// Output rows of a task.
-const STRIP: usize = 8;
-/// Pixels of a tile: enough chains of multiply-adds to hide their latency.
-const PIXELS: usize = 8;
+use super::pass::Pass;
+use super::source::{Source, SourceShape};
+use super::tile::{TileArgs, TileFn, store};
 
 /// A depthwise convolution as passes: plain data.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +35,7 @@ pub(crate) struct Depthwise {
     from: [usize; 2],
     to: [usize; 2],
     kernel: [usize; 2],
-    passes: Vec<Pass>,
+    passes: Vec<(Pass, Source)>,
 }
 
 /// Whether every channel is a group of its own.
@@ -57,12 +56,17 @@ impl Depthwise {
 
     fn new(g: &ConvGeometry, isa: Isa, [from, to]: [[usize; 2]; 2], passes: Vec<Pass>) -> Self {
         let (batch, channels, kernel) = (g.batch, g.in_channels, g.window.kernel);
+        let source = |pass: Pass| {
+            let source = Source::new(&pass, shape(from));
+            (pass, source)
+        };
+        let passes = passes.into_iter().map(source).collect();
         Depthwise { isa, batch, channels, from, to, kernel, passes }
     }
 
     /// Numbers of packed weights.
     pub fn packed_len(&self) -> usize {
-        self.passes.iter().map(Pass::taps).sum::<usize>() * blocks(self.channels) * LANES
+        self.passes.iter().map(|(pass, _)| pass.taps()).sum::<usize>() * blocks(self.channels) * LANES
     }
 
     /// Packs `weight` (C, 1, kernel) as `[pass][block][tap][16]`.
@@ -71,7 +75,7 @@ impl Depthwise {
         assert!(scale.is_none_or(|s| s.len() == self.channels), "one scale per output channel");
         let taps = self.kernel[0] * self.kernel[1];
         let mut vectors = packed.chunks_exact_mut(LANES);
-        for Pass { rows, cols } in &self.passes {
+        for (Pass { rows, cols }, _) in &self.passes {
             for block in 0..blocks(self.channels) {
                 for (&ky, &kx) in rows.kernel.iter().flat_map(|ky| cols.kernel.iter().map(move |kx| (ky, kx)))
                 {
@@ -90,126 +94,136 @@ impl Depthwise {
         }
     }
 
+    /// Scratch numbers for `threads` threads.
+    pub fn scratch_len(&self, threads: usize) -> usize {
+        threads * self.thread_scratch_len()
+    }
+
+    fn thread_scratch_len(&self) -> usize {
+        self.passes.iter().map(|(_, source)| source.scratch_len(1)).max().unwrap_or(0)
+    }
+
     /// Runs every pass.
     pub fn run(&self, pool: &ThreadPool, run: DirectRun<'_>) {
-        let DirectRun { x, mut packed, epilogue, y, .. } = run;
+        let DirectRun { x, mut packed, epilogue, scratch, y } = run;
         let image_len = |[h, w]: [usize; 2]| blocks(self.channels) * h * w * BLOCK;
         assert_eq!(x.len(), self.batch * image_len(self.from), "input length");
         assert_eq!(y.len(), self.batch * image_len(self.to), "output length");
         assert_eq!(packed.len(), self.packed_len(), "packed length");
         assert!(epilogue.residual.is_none_or(|r| r.len() == y.len()), "residual length");
         assert!(epilogue.bias.is_none_or(|b| b.len() == self.channels), "one bias per output channel");
-        let y = SharedMut::new(y);
-        for pass in &self.passes {
-            let per_block = pass.taps() * LANES;
-            let (weights, rest) = packed.split_at(blocks(self.channels) * per_block);
+        assert!(scratch.len() >= self.scratch_len(pool.threads()), "scratch length");
+        let (y, scratch, scratch_len) =
+            (SharedMut::new(y), SharedMut::new(scratch), self.thread_scratch_len());
+        for (pass, source) in &self.passes {
+            let (weights, rest) = packed.split_at(blocks(self.channels) * pass.taps() * LANES);
             packed = rest;
-            let strips = pass.rows.count.div_ceil(STRIP);
-            pool.run(self.batch * blocks(self.channels) * strips, &|task| {
+            let strips = pass.rows.count.div_ceil(source.rows);
+            pool.run_with_thread(self.batch * blocks(self.channels) * strips, &|thread, task| {
                 let (plane, strip) = (task / strips, task % strips);
-                let block = plane % blocks(self.channels);
-                let (from, to) = (self.from[0] * self.from[1] * BLOCK, self.to[0] * self.to[1] * BLOCK);
-                self.isa.run(Strip {
-                    pass,
-                    x: &x[plane * from..][..from],
-                    x_width: self.from[1],
-                    weights: &weights[block * per_block..][..per_block],
-                    bias: epilogue.bias.map_or(&[], |b| &b[block * BLOCK..]),
-                    residual: epilogue.residual.map(|r| &r[plane * to..][..to]),
-                    epilogue,
-                    y,
-                    y_start: plane * to,
-                    y_width: self.to[1],
-                    rows: [strip * STRIP, pass.rows.count.min((strip + 1) * STRIP)],
-                });
+                // SAFETY: each thread has its own scratch memory.
+                let scratch = unsafe { scratch.part(thread * scratch_len, scratch_len) };
+                let run = DirectRun { x, packed: weights, epilogue, scratch, y: &mut [] };
+                self.run_strip((pass, source), [plane, strip], run, y);
             });
         }
     }
+
+    /// Computes a strip of rows of a `plane` (an image's block of channels).
+    fn run_strip(
+        &self,
+        (pass, source): (&Pass, &Source),
+        [plane, strip]: [usize; 2],
+        run: DirectRun<'_>,
+        y: SharedMut<'_, f32>,
+    ) {
+        let DirectRun { x, packed, epilogue, scratch, .. } = run;
+        let (block, row) = (plane % blocks(self.channels), strip * source.rows);
+        let (from, to) = (self.from[0] * self.from[1] * BLOCK, self.to[0] * self.to[1] * BLOCK);
+        let x = source.prepare(&x[plane * from..][..from], shape(self.from), row, scratch);
+        let mut bias = [0.0; LANES];
+        if let Some(all) = epilogue.bias {
+            let real = &all[block * BLOCK..all.len().min((block + 1) * BLOCK)];
+            bias[..real.len()].copy_from_slice(real);
+        }
+        let weights = &packed[block * pass.taps() * LANES..][..pass.taps() * LANES];
+        let tiles = tiles(self.isa);
+        let count = pass.cols.count.div_ceil(tiles.len());
+        for i in 0..source.rows.min(pass.rows.count - row) {
+            let y_row = (pass.rows.start + (row + i) * pass.rows.step) * self.to[1] + pass.cols.start;
+            for tile in 0..count {
+                let (first, end) = (pass.cols.count * tile / count, pass.cols.count * (tile + 1) / count);
+                let at = plane * to + (y_row + first * pass.cols.step) * BLOCK;
+                let args = TileArgs {
+                    x: x.as_ptr().wrapping_add(i * source.row_step + first * BLOCK),
+                    x_block_step: 0,
+                    x_row_step: 0,
+                    taps: &source.taps,
+                    channels: 0,
+                    weights: weights.as_ptr(),
+                    y: y.as_ptr().wrapping_add(at),
+                    residual: epilogue.residual.map_or(std::ptr::null(), |r| r[at..].as_ptr()),
+                    y_step: pass.cols.step * BLOCK,
+                    y_row_step: 0,
+                    y_block_step: 0,
+                    bias: bias.as_ptr(),
+                    relu: epilogue.relu,
+                };
+                // SAFETY: `prepare` laid out every tap of every pixel of these rows; every output pixel belongs to
+                // one pass, strip and tile alone; the tiles are those of `self.isa`.
+                unsafe { tiles[end - first - 1](&args) };
+            }
+        }
+    }
 }
 
-/// Some output rows of one block of channels of one image.
-struct Strip<'a> {
-    pass: &'a Pass,
-    /// One block of channels of one image.
-    x: &'a [f32],
-    x_width: usize,
-    weights: &'a [f32],
-    /// From the block's first channel on; empty for none.
-    bias: &'a [f32],
-    residual: Option<&'a [f32]>,
-    epilogue: Epilogue<'a>,
-    y: SharedMut<'a, f32>,
-    /// Where the block of channels starts in `y`.
-    y_start: usize,
-    y_width: usize,
-    rows: [usize; 2],
+/// One block of channels, as the source sees it.
+fn shape(size: [usize; 2]) -> SourceShape {
+    SourceShape { blocks: 1, size, step: BLOCK }
 }
 
-impl VectorOp for Strip<'_> {
+/// `P` pixels of 16 channels.
+struct Tile<'a, 'b, const P: usize>(&'a TileArgs<'b>);
+
+impl<const P: usize> VectorOp for Tile<'_, '_, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let cols = &self.pass.cols;
-        let (left, right) = all_inside(cols);
-        for row in self.rows[0]..self.rows[1] {
-            for col in (0..left).chain(right..cols.count) {
-                self.pixels::<S, 1>(s, row, col);
-            }
-            let mut col = left;
-            while col + PIXELS <= right {
-                self.pixels::<S, PIXELS>(s, row, col);
-                col += PIXELS;
-            }
-            for col in col..right {
-                self.pixels::<S, 1>(s, row, col);
-            }
-        }
-    }
-}
-
-impl Strip<'_> {
-    /// Computes `P` neighbouring outputs. For `P` > 1 all their taps lie inside the columns of the source.
-    #[inline(always)]
-    fn pixels<S: Simd, const P: usize>(&self, s: S, row: usize, col: usize) {
-        let Pass { rows, cols } = self.pass;
-        let mut acc = [s.load_partial(self.bias, 0.0); P];
-        for (i, &row_offset) in rows.offsets.iter().enumerate() {
-            let Some(source_row) = source(rows, row, row_offset) else { continue };
-            for (j, &col_offset) in cols.offsets.iter().enumerate() {
-                let Some(source_col) = source(cols, col, col_offset) else { continue };
-                let w = s.load(&self.weights[(i * cols.taps() + j) * LANES..]);
-                let from = &self.x[(source_row * self.x_width + source_col) * BLOCK..];
-                let from = &from[..((P - 1) * cols.stride + 1) * BLOCK];
+        let args = self.0;
+        let mut acc = [[[s.zero(); 1]; P]; 1];
+        for (i, &tap) in args.taps.iter().enumerate() {
+            // SAFETY: `TileFn`'s contract: there is a weight vector per tap, and each pixel's taps are readable.
+            unsafe {
+                let w = s.load_ptr(args.weights.add(i * LANES));
                 for p in 0..P {
-                    acc[p] = s.fmadd(s.load(&from[p * cols.stride * BLOCK..]), w, acc[p]);
+                    let pixel = s.load_ptr(args.x.add(tap + p * BLOCK));
+                    acc[0][p][0] = s.fmadd(pixel, w, acc[0][p][0]);
                 }
             }
         }
-        for p in 0..P {
-            let pixel = (rows.start + row * rows.step) * self.y_width + cols.start + (col + p) * cols.step;
-            let mut sum = acc[p];
-            if let Some(residual) = self.residual {
-                sum = s.add(sum, s.load(&residual[pixel * BLOCK..]));
-            }
-            if self.epilogue.relu {
-                sum = s.max(s.zero(), sum);
-            }
-            // SAFETY: every output pixel belongs to one pass, strip and pixel alone.
-            s.store(sum, unsafe { self.y.part(self.y_start + pixel * BLOCK, BLOCK) });
-        }
+        // SAFETY: `TileFn`'s contract: the tile's pixels of `y`, and of the residual, are ours.
+        unsafe { store::<S, 1, P, 1>(s, args, &acc) }
     }
 }
 
-/// The source pixel of output `o` through the tap at `offset`, if inside.
-#[inline(always)]
-pub(crate) fn source(axis: &Axis, o: usize, offset: isize) -> Option<usize> {
-    (o * axis.stride).checked_add_signed(offset).filter(|&at| at < axis.source)
+/// The entry of one tile for one instruction set.
+unsafe fn entry<S: Simd, const P: usize>(args: &TileArgs<'_>) {
+    // SAFETY: `tiles` hands this out only for an `Isa` that holds a value of this type.
+    let s = unsafe { S::assume() };
+    s.vectorize(Tile::<P>(args));
 }
 
-/// The outputs all of whose taps lie inside the source.
-fn all_inside(axis: &Axis) -> (usize, usize) {
-    let ranges = axis.offsets.iter().map(|&offset| axis.inside(offset, 0, axis.count));
-    let left = ranges.clone().map(|(from, _)| from).max().unwrap_or(0);
-    let right = ranges.map(|(_, to)| to).min().unwrap_or(axis.count);
-    (left, right.max(left))
+macro_rules! shapes {
+    ($isa:ty: $($p:literal)*) => { &[$(entry::<$isa, $p>),*] };
+}
+
+/// The micro-kernels by number of pixels - 1.
+fn tiles(isa: Isa) -> &'static [TileFn] {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(_) => shapes!(Avx512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(_) => shapes!(Avx2: 1 2 3 4 5 6),
+        Isa::Scalar => shapes!(Scalar: 1 2),
+    }
 }

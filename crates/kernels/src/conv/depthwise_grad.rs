@@ -15,7 +15,6 @@ use crate::isa::{Isa, LANES, Simd, VectorOp};
 use crate::layout::{BLOCK, blocked_len, blocks};
 use crate::threads::{SharedMut, ThreadPool};
 
-use super::depthwise::source;
 use super::pass::Pass;
 
 /// Parts times blocks aimed for, so that a handful of threads finds work.
@@ -106,7 +105,7 @@ impl VectorOp for Rows<'_> {
             let x = &self.x[plane * x_plane..][..x_plane];
             let mut sums = self.sums.chunks_exact_mut(LANES);
             for &row_offset in &rows.offsets {
-                let source_row = source(rows, row, row_offset);
+                let source_row = rows.pixel(row, row_offset);
                 for &col_offset in &cols.offsets {
                     let sum = sums.next().expect("one vector per tap");
                     let (from, to) = cols.inside(col_offset, 0, cols.count);
@@ -127,9 +126,17 @@ fn dot<S: Simd>(s: S, x: &[f32], step: usize, dy: &[f32]) -> S::F {
     let mut chains = [s.zero(); CHAINS];
     let pixels = dy.len() / BLOCK;
     let mut pixel = 0;
+    assert!(pixels == 0 || x.len() >= (pixels - 1) * step + BLOCK, "every pixel of x is there");
     while pixel + CHAINS <= pixels {
         for (i, chain) in chains.iter_mut().enumerate() {
-            *chain = s.fmadd(s.load(&x[(pixel + i) * step..]), s.load(&dy[(pixel + i) * BLOCK..]), *chain);
+            // SAFETY: pixel + i is below the number of pixels, which both slices hold.
+            let (a, b) = unsafe {
+                (
+                    s.load_ptr(x.as_ptr().add((pixel + i) * step)),
+                    s.load_ptr(dy.as_ptr().add((pixel + i) * BLOCK)),
+                )
+            };
+            *chain = s.fmadd(a, b, *chain);
         }
         pixel += CHAINS;
     }

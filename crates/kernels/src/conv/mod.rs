@@ -62,7 +62,7 @@ impl Kind {
     fn scratch_len(&self, threads: usize) -> usize {
         match self {
             Kind::Direct(direct) => direct.scratch_len(threads),
-            Kind::Depthwise(_) => 0,
+            Kind::Depthwise(depthwise) => depthwise.scratch_len(threads),
         }
     }
 

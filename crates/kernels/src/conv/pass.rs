@@ -96,6 +96,11 @@ impl Axis {
         (start, highest.clamp(start, to))
     }
 
+    /// The source pixel of output `o` through the tap at `offset`, if inside.
+    pub fn pixel(&self, o: usize, offset: isize) -> Option<usize> {
+        (o * self.stride).checked_add_signed(offset).filter(|&at| at < self.source)
+    }
+
     /// Whether every output reads only real source pixels.
     pub fn is_inside(&self) -> bool {
         self.first() >= 0 && (self.count.max(1) - 1) * self.stride + (self.last() as usize) < self.source

@@ -118,8 +118,11 @@ unsafe fn accumulate<S: Simd, const R: usize, const Q: usize, const V: usize, co
 }
 
 /// The epilogue.
+///
+/// # Safety
+/// The tile's pixels of `y`, and of the residual if there is one, must be valid and nobody else's.
 #[inline(always)]
-unsafe fn store<S: Simd, const R: usize, const Q: usize, const V: usize>(
+pub(crate) unsafe fn store<S: Simd, const R: usize, const Q: usize, const V: usize>(
     s: S,
     args: &TileArgs<'_>,
     acc: &[[[S::F; V]; Q]; R],

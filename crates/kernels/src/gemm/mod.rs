@@ -11,7 +11,7 @@ pub use weight_grad::LinearWeightGrad;
 use crate::conv::Epilogue;
 use crate::conv::pack::WeightView;
 use crate::isa::{Isa, LANES};
-use crate::threads::{SharedMut, ThreadPool};
+use crate::threads::ThreadPool;
 use product::{Product, ProductRun};
 
 /// How to compute `y = relu(x w^T + bias + residual)`: `x` is (N, F), `w` (O, F), `y` (N, O).
@@ -100,20 +100,14 @@ impl LinearInputGrad {
     }
 }
 
-/// Rearranges `rows` (N, C) to `[ceil(C / 16)][N][16]`, zeros beyond the last column.
-fn block_rows(pool: &ThreadPool, rows: &[f32], columns: usize, blocked: &mut [f32]) {
-    let count = rows.len() / columns;
-    let out = SharedMut::new(blocked);
-    pool.run(columns.div_ceil(LANES), &|block| {
-        // SAFETY: each block is a task's own.
-        let to = unsafe { out.part(block * count * LANES, count * LANES) };
-        let first = block * LANES;
-        let width = (columns - first).min(LANES);
-        for (to, row) in to.chunks_exact_mut(LANES).zip(rows.chunks_exact(columns)) {
-            to[..width].copy_from_slice(&row[first..first + width]);
-            to[width..].fill(0.0);
-        }
-    });
+/// Copies columns `block * 16..` of `rows` (N, C) to `blocked` (N, 16), zeros beyond the last column.
+fn block_rows(rows: &[f32], columns: usize, block: usize, blocked: &mut [f32]) {
+    let first = block * LANES;
+    let width = (columns - first).min(LANES);
+    for (to, row) in blocked.chunks_exact_mut(LANES).zip(rows.chunks_exact(columns)) {
+        to[..width].copy_from_slice(&row[first..first + width]);
+        to[width..].fill(0.0);
+    }
 }
 
 #[cfg(test)]

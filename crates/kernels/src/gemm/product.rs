@@ -1,10 +1,10 @@
 //! Rows times packed weights.
 //!
 //! ```text
-//! rearrange x to blocks of 16 columns (not for a single row)
-//! for each panel of V * 16 outputs, each range of rows, in parallel:
+//! rearrange each tile of rows of x to blocks of 16 columns (not for a single row)
+//! for each panel of V * 16 outputs, each range of tiles, in parallel:
 //!     for each chunk of the reduction (a piece of the panel that fits the second-level cache):
-//!         for each tile of rows: micro-kernel; from the second chunk on it adds to what is there
+//!         for each tile: micro-kernel; from the second chunk on it adds to what is there
 //! ```
 //!
 //! A single row reads every weight once, front to back, split over the threads by outputs.
@@ -45,7 +45,7 @@ pub(crate) struct ProductRun<'a> {
 /// What the tasks share.
 struct Job<'a> {
     product: &'a Product,
-    /// `[block][row][16]`.
+    /// For each tile of rows `[block][row][16]`, contiguous: a tile read over and over strides through no page.
     x: &'a [f32],
     packed: &'a [f32],
     epilogue: Epilogue<'a>,
@@ -117,22 +117,43 @@ impl Product {
             x
         } else {
             let scratch = &mut scratch[..self.scratch_len()];
-            block_rows(pool, x, reduction, scratch);
+            self.stage(pool, x, SharedMut::new(scratch));
             scratch
         };
         let job = Job { product: self, x, packed, epilogue, y: SharedMut::new(y) };
-        let ranges = self.ranges(pool.threads());
+        let (ranges, tiles) = (self.ranges(pool.threads()), self.tiles());
         pool.run(self.panels.count() * ranges, &|task| {
             let (panel, range) = (self.panels.get(task / ranges), task % ranges);
-            let rows = range * self.rows / ranges..(range + 1) * self.rows / ranges;
-            job.run(panel, rows);
+            job.run(panel, range * tiles / ranges..(range + 1) * tiles / ranges);
         });
     }
 
-    /// Into how many ranges to split the rows; changes no sum, so it may depend on the threads.
+    /// Rearranges the rows for the tiles.
+    fn stage(&self, pool: &ThreadPool, x: &[f32], to: SharedMut<'_, f32>) {
+        let reduction = self.features[0];
+        pool.run(self.tiles(), &|tile| {
+            let (rows, padded) = (self.tile_rows(tile), reduction.next_multiple_of(LANES));
+            // SAFETY: each tile of rows is a task's own.
+            let to = unsafe { to.part(rows.start * padded, rows.len() * padded) };
+            let x = &x[rows.start * reduction..rows.end * reduction];
+            for (block, to) in to.chunks_exact_mut(rows.len() * LANES).enumerate() {
+                block_rows(x, reduction, block, to);
+            }
+        });
+    }
+
+    /// Tiles of rows; the rest of a panel's vectors can only be fewer, and have room for as many rows.
+    fn tiles(&self) -> usize {
+        self.rows.div_ceil(max_pixels(self.isa, self.panels.vectors))
+    }
+
+    fn tile_rows(&self, tile: usize) -> std::ops::Range<usize> {
+        tile * self.rows / self.tiles()..(tile + 1) * self.rows / self.tiles()
+    }
+
+    /// Into how many ranges to split the tiles; changes no sum, so it may depend on the threads.
     fn ranges(&self, threads: usize) -> usize {
-        let (panels, tile) = (self.panels.count(), max_pixels(self.isa, self.panels.vectors));
-        let tiles = self.rows.div_ceil(tile);
+        let (panels, tiles) = (self.panels.count(), self.tiles());
         // Each range reads the panel anew, which costs about a tile.
         let cost = |ranges: usize| (panels * ranges).div_ceil(threads) * (tiles.div_ceil(ranges) + 1);
         (1..=tiles.min(4 * threads)).min_by_key(|&ranges| cost(ranges)).unwrap_or(1)
@@ -145,17 +166,15 @@ impl Product {
 }
 
 impl Job<'_> {
-    /// Computes some rows of one panel's outputs.
-    fn run(&self, panel: Panel, rows: std::ops::Range<usize>) {
+    /// Computes some tiles of rows of one panel's outputs.
+    fn run(&self, panel: Panel, tiles: std::ops::Range<usize>) {
         let product = self.product;
         let [reduction, _] = product.features;
-        let tiles = rows.len().div_ceil(max_pixels(product.isa, panel.vectors));
         let step = product.chunk(panel.vectors);
         for first in (0..reduction.max(1)).step_by(step) {
             let chunk = Chunk { first, count: (reduction - first).min(step) };
-            for i in 0..tiles {
-                let split = |i: usize| rows.start + rows.len() * i / tiles;
-                self.run_tile(panel, split(i)..split(i + 1), chunk);
+            for tile in tiles.clone() {
+                self.run_tile(panel, product.tile_rows(tile), chunk);
             }
         }
     }
@@ -177,8 +196,8 @@ impl Job<'_> {
             _ => self.y.as_ptr().wrapping_add(start).cast_const(),
         };
         let args = TileArgs {
-            x: self.x[chunk.first * product.rows + rows.start * LANES..].as_ptr(),
-            x_block_step: product.rows * LANES,
+            x: self.x[rows.start * reduction.next_multiple_of(LANES) + chunk.first * rows.len()..].as_ptr(),
+            x_block_step: rows.len() * LANES,
             x_row_step: 0,
             taps: &[0],
             channels: chunk.count,

@@ -53,12 +53,21 @@ impl LinearWeightGrad {
         assert_eq!(dw.len(), self.out_features * self.in_features, "weight gradient length");
         let (x_len, dy_len) = self.blocked_lens();
         let (blocked_x, blocked_dy) = scratch[..x_len + dy_len].split_at_mut(x_len);
-        block_rows(pool, x, self.in_features, blocked_x);
-        block_rows(pool, dy, self.out_features, blocked_dy);
+        self.stage(pool, x, self.in_features, blocked_x);
+        self.stage(pool, dy, self.out_features, blocked_dy);
         let (x, dy, dw) = (&*blocked_x, &*blocked_dy, SharedMut::new(dw));
         let panels = self.panels.count();
         pool.run(self.out_features.div_ceil(LANES) * panels, &|task| {
             self.run_pair(task / panels, self.panels.get(task % panels), [x, dy], dw);
+        });
+    }
+
+    /// Rearranges `rows` (N, C) to `[ceil(C / 16)][N][16]`.
+    fn stage(&self, pool: &ThreadPool, rows: &[f32], columns: usize, blocked: &mut [f32]) {
+        let (len, out) = (self.batch * LANES, SharedMut::new(blocked));
+        pool.run(columns.div_ceil(LANES), &|block| {
+            // SAFETY: each block is a task's own.
+            block_rows(rows, columns, block, unsafe { out.part(block * len, len) });
         });
     }
 
