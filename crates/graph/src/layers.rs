@@ -177,17 +177,18 @@ fn longest_path(graph: &Graph, end: ValueId) -> Vec<NodeId> {
 /// Weighted layers of `path` between the points where paths part or meet, runs of equal counts together.
 fn reckoning(graph: &Graph, path: &[NodeId], end: ValueId) -> Vec<(usize, usize)> {
     let ways_out = ways_out(graph, end);
-    let mut counts = vec![0];
+    let (mut counts, mut count) = (Vec::new(), 0);
     for &id in path {
         let node = graph.node(id);
         if path_inputs(graph, node).count() > 1 {
-            counts.push(0); // ways meet
+            counts.push(std::mem::take(&mut count)); // ways meet
         }
-        *counts.last_mut().expect("starts with one") += usize::from(weight_of(graph, node).is_some());
+        count += usize::from(weight_of(graph, node).is_some());
         if node.outputs.iter().any(|output| ways_out[output.index()] > 1) {
-            counts.push(0); // ways part
+            counts.push(std::mem::take(&mut count)); // ways part
         }
     }
+    counts.push(count);
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for count in counts.into_iter().filter(|&count| count > 0) {
         match runs.last_mut() {

@@ -39,20 +39,30 @@ pub fn initialise_param(graph: &Graph, id: ParamId, seed: u64) -> Tensor {
     let param = graph.param(id);
     let stream = Stream::new(seed, &param.name);
     let shape = &param.shape;
-    let each = |number: &dyn Fn(usize) -> f64| Tensor::from_fn(shape.clone(), |i| number(i) as f32);
+    let each = |mean: f64, std: f64, number: &mut dyn FnMut(usize) -> f64| {
+        Tensor::from_fn(shape.clone(), |i| (mean + std * number(i)) as f32)
+    };
     match param.init {
         Init::Constant(value) => Tensor::full(shape.clone(), value),
         Init::Uniform { low, high } => {
-            let (low, width) = (f64::from(low), f64::from(high) - f64::from(low));
-            each(&|i| low + width * stream.uniform(i))
+            let (low, high) = (f64::from(low), f64::from(high));
+            each(low, high - low, &mut |i| stream.uniform(i))
         }
-        Init::Normal { mean, std } => each(&|i| f64::from(mean) + f64::from(std) * stream.normal(i, 0)),
-        Init::TruncatedNormal { mean, std } => {
-            each(&|i| f64::from(mean) + f64::from(std) * stream.truncated_normal(i))
-        }
+        Init::Normal { mean, std } => each(mean.into(), std.into(), &mut stream.normals()),
+        Init::TruncatedNormal { mean, std } => each(mean.into(), std.into(), &mut stream.truncated_normals()),
         Init::VarianceScaling { gain, fan, distribution } => {
             let std = f64::from(gain) / fan_number(fans(graph, id), fan).sqrt();
-            each(&|i| std * standard(&stream, distribution, i))
+            match distribution {
+                Distribution::Normal => each(0.0, std, &mut stream.normals()),
+                Distribution::TruncatedNormal => {
+                    each(0.0, std / TRUNCATED_STD, &mut stream.truncated_normals())
+                }
+                Distribution::Uniform => {
+                    // Even between -sqrt(3) and sqrt(3) has variance 1.
+                    let half_width = std * 3.0_f64.sqrt();
+                    each(-half_width, 2.0 * half_width, &mut |i| stream.uniform(i))
+                }
+            }
         }
         Init::Orthogonal { gain } => orthogonal(shape, &stream, f64::from(gain)),
         Init::Bilinear => bilinear(shape),
@@ -68,15 +78,6 @@ fn fan_number(fans: Fans, fan: Fan) -> f64 {
     number.max(1.0)
 }
 
-/// A number of mean 0 and variance 1.
-fn standard(stream: &Stream, distribution: Distribution, element: usize) -> f64 {
-    match distribution {
-        Distribution::Normal => stream.normal(element, 0),
-        Distribution::TruncatedNormal => stream.truncated_normal(element) / TRUNCATED_STD,
-        Distribution::Uniform => 3.0_f64.sqrt() * (2.0 * stream.uniform(element) - 1.0),
-    }
-}
-
 /// Axis 0 against all others, as a matrix whose rows (or columns, if there are fewer) are orthonormal, times `gain`.
 ///
 /// Normal numbers, made orthogonal one row after another by Gram and Schmidt, each row twice, which keeps them
@@ -87,8 +88,9 @@ fn orthogonal(shape: &Shape, stream: &Stream, gain: f64) -> Tensor {
     let columns = shape.elements() / rows.max(1);
     let (count, length) = (rows.min(columns), rows.max(columns));
     let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
-    for index in 0..count {
-        let mut vector: Vec<f64> = (0..length).map(|i| stream.normal(index * length + i, 0)).collect();
+    let mut numbers = (0..count * length).map(stream.normals());
+    for _ in 0..count {
+        let mut vector: Vec<f64> = numbers.by_ref().take(length).collect();
         for _ in 0..2 {
             basis.iter().for_each(|earlier| remove(&mut vector, earlier));
         }

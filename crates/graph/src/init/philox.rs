@@ -31,32 +31,50 @@ impl Stream {
         Stream { key: [seed as u32, (seed >> 32) as u32], name: fnv1a(name) }
     }
 
-    /// Two numbers, even in 0..1, for an element; another pair for each attempt.
-    pub fn uniform_pair(&self, element: usize, attempt: u32) -> [f64; 2] {
+    /// Two numbers, even in 0..1; another pair for each `pair` and attempt.
+    fn uniform_pair(&self, pair: usize, attempt: u32) -> [f64; 2] {
         // A parameter of more than 2^48 elements would exceed any memory; the attempts have the 16 bits above.
-        let position = element as u64 | u64::from(attempt) << 48;
+        let position = pair as u64 | u64::from(attempt) << 48;
         let counter = [position as u32, (position >> 32) as u32, self.name as u32, (self.name >> 32) as u32];
         let [a, b, c, d] = philox(counter, self.key);
         [unit(a, b), unit(c, d)]
     }
 
-    /// A number even in 0..1.
-    pub fn uniform(&self, element: usize) -> f64 {
-        self.uniform_pair(element, 0)[0]
-    }
-
-    /// A number of the standard normal distribution (Box and Muller 1958).
-    pub fn normal(&self, element: usize, attempt: u32) -> f64 {
-        let [radius, angle] = self.uniform_pair(element, attempt);
+    /// Two independent numbers of the standard normal distribution (Box and Muller 1958).
+    fn normal_pair(&self, pair: usize, attempt: u32) -> [f64; 2] {
+        let [radius, angle] = self.uniform_pair(pair, attempt);
         // 1 - radius is never 0, whose logarithm does not exist.
-        (-2.0 * (1.0 - radius).ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+        let radius = (-2.0 * (1.0 - radius).ln()).sqrt();
+        let (sin, cos) = (std::f64::consts::TAU * angle).sin_cos();
+        [radius * cos, radius * sin]
     }
 
-    /// A standard normal number, redrawn until it lies within two standard deviations.
-    pub fn truncated_normal(&self, element: usize) -> f64 {
-        // One in twenty is redrawn, so that all attempts fail has a chance of 20^-65536.
-        let draws = (0..=u32::from(u16::MAX)).map(|attempt| self.normal(element, attempt));
-        draws.into_iter().find(|draw| draw.abs() <= 2.0).unwrap_or(0.0)
+    /// A number even in 0..1 for this element.
+    pub fn uniform(&self, element: usize) -> f64 {
+        self.uniform_pair(element / 2, 0)[element % 2]
+    }
+
+    /// Standard normal numbers for elements 0, 1, 2, ...
+    pub fn normals(self) -> impl FnMut(usize) -> f64 {
+        let mut pair = [0.0; 2];
+        move |element| {
+            // Elements are asked for in order, so one pair serves two of them.
+            if element.is_multiple_of(2) {
+                pair = self.normal_pair(element / 2, 0);
+            }
+            pair[element % 2]
+        }
+    }
+
+    /// Standard normal numbers for elements 0, 1, 2, ..., each redrawn until it lies within two standard deviations.
+    pub fn truncated_normals(self) -> impl FnMut(usize) -> f64 {
+        let mut first = self.normals();
+        move |element| {
+            // One in twenty is redrawn, so that all attempts fail has a chance of 20^-65536.
+            let again =
+                (1..=u32::from(u16::MAX)).map(|attempt| self.normal_pair(element / 2, attempt)[element % 2]);
+            std::iter::once(first(element)).chain(again).find(|draw| draw.abs() <= 2.0).unwrap_or(0.0)
+        }
     }
 }
 
@@ -92,16 +110,17 @@ mod tests {
     fn moments_are_those_of_the_distributions() {
         let stream = Stream::new(7, "weight");
         let count = 200_000;
-        let moments = |draw: &dyn Fn(usize) -> f64| {
-            let mean = (0..count).map(draw).sum::<f64>() / count as f64;
-            let variance = (0..count).map(|i| (draw(i) - mean).powi(2)).sum::<f64>() / count as f64;
+        let moments = |draw: &mut dyn FnMut(usize) -> f64| {
+            let draws: Vec<f64> = (0..count).map(draw).collect();
+            let mean = draws.iter().sum::<f64>() / count as f64;
+            let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64;
             (mean, variance)
         };
         let near = |(mean, variance): (f64, f64), (m, v): (f64, f64)| {
             assert!((mean - m).abs() < 0.01 && (variance - v).abs() < 0.01, "{mean} {variance}");
         };
-        near(moments(&|i| stream.uniform(i)), (0.5, 1.0 / 12.0));
-        near(moments(&|i| stream.normal(i, 0)), (0.0, 1.0));
-        near(moments(&|i| stream.truncated_normal(i)), (0.0, 0.773_7));
+        near(moments(&mut |i| stream.uniform(i)), (0.5, 1.0 / 12.0));
+        near(moments(&mut stream.normals()), (0.0, 1.0));
+        near(moments(&mut stream.truncated_normals()), (0.0, 0.773_7));
     }
 }
