@@ -136,7 +136,7 @@ impl fmt::Display for Summary {
             writeln!(f, "frozen parameters: {}", grouped(frozen))?;
         }
         writeln!(f, "multiply-accumulates: {}", grouped(self.macs as usize))?;
-        writeln!(f, "activations: {:.1} MiB", self.activation_bytes as f64 / (1 << 20) as f64)?;
+        writeln!(f, "activations: {}", in_bytes(self.activation_bytes))?;
         if let Some(ReceptiveField { size: [height, width], stride: [down, across] }) = self.receptive_field {
             writeln!(f, "receptive field: {height}x{width} pixels, stride {down}x{across}")?;
         }
@@ -186,4 +186,12 @@ fn grouped(number: usize) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A number of bytes in the unit that suits it.
+fn in_bytes(bytes: u64) -> String {
+    match bytes as f64 / 1024.0 {
+        kibibytes if kibibytes < 1024.0 => format!("{kibibytes:.1} KiB"),
+        kibibytes => format!("{:.1} MiB", kibibytes / 1024.0),
+    }
 }
