@@ -72,7 +72,17 @@ impl Bench {
         };
         let scratch = vec![0.0; reduce_scratch_len(size).max(statistics_scratch_len(size))];
         let per_channel = [0.0, 1.0, 1.0, 0.5].map(|value| vec![value; size.channels]);
-        Bench { pool, isa, size, x: buffer(0), y: buffer(3), dy: buffer(5), out: buffer(7), scratch, per_channel }
+        Bench {
+            pool,
+            isa,
+            size,
+            x: buffer(0),
+            y: buffer(3),
+            dy: buffer(5),
+            out: buffer(7),
+            scratch,
+            per_channel,
+        }
     }
 
     /// Bytes per second of reading `operands` tensors.
@@ -110,7 +120,9 @@ fn passes(bench: &mut Bench) {
     bench.report("relu in place (read + write)", 2, |b| {
         elementwise::relu(&b.pool, b.isa, Source::InPlace, &mut b.y)
     });
-    bench.report("add_relu", 3, |b| elementwise::add_relu(&b.pool, b.isa, Source::Slice(&b.x), &b.dy, &mut b.y));
+    bench.report("add_relu", 3, |b| {
+        elementwise::add_relu(&b.pool, b.isa, Source::Slice(&b.x), &b.dy, &mut b.y)
+    });
     bench.report("statistics", 1, |b| {
         let [mean, var, ..] = &mut b.per_channel;
         statistics(&b.pool, b.isa, b.size, &b.x, Moments { mean, var }, &mut b.scratch);
@@ -127,9 +139,11 @@ fn passes(bench: &mut Bench) {
         let op = Normalise { size: b.size, norm, residual: Some(&b.dy), relu: true };
         op.run(&b.pool, b.isa, Source::Slice(&b.x), &mut b.y);
     });
-    for (name, operands, kind) in
-        [("backward reduce, mask recomputed", 2, 0), ("backward reduce, mask from y", 3, 1), ("  the same, g in place", 4, 2)]
-    {
+    for (name, operands, kind) in [
+        ("backward reduce, mask recomputed", 2, 0),
+        ("backward reduce, mask from y", 3, 1),
+        ("  the same, g in place", 4, 2),
+    ] {
         bench.report(name, operands, |b| reduce(b, kind));
     }
     for (name, in_place) in [("backward apply, mask recomputed", false), ("  the same, in place", true)] {
@@ -184,7 +198,9 @@ fn main() {
     let batch = arguments.next().unwrap_or(16);
     let threads = arguments.next();
     let isa = Isa::detect();
-    for [channels, side] in [[64, 112], [64, 56], [256, 56], [512, 28], [1024, 14], [2048, 7], [16, 32], [64, 8]] {
+    for [channels, side] in
+        [[64, 112], [64, 56], [256, 56], [512, 28], [1024, 14], [2048, 7], [16, 32], [64, 8]]
+    {
         let size = Blocked { batch, channels, height: side, width: side };
         let pool = threads.map_or_else(ThreadPool::for_this_machine, ThreadPool::new);
         let megabytes = size.elements() as f64 * 4e-6;

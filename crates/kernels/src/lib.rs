@@ -9,6 +9,7 @@ pub mod gemm;
 pub mod isa;
 pub mod layout;
 pub mod norm;
+pub mod pooling;
 pub mod random;
 pub mod reference;
 pub mod peak;

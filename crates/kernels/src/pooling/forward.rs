@@ -1,0 +1,237 @@
+//! Max and average pooling, forward.
+//!
+//! ```text
+//! for each image, block of channels, band of output rows (parallel):
+//!     for each output row, each 4 windows that lie inside the image:
+//!         for each tap inside the image: fold the 4 pixels under it into 4 accumulators
+//!     windows that hang over the edge: one by one, over the taps they have
+//! ```
+//!
+//! The largest of numbers with a NaN among them is NaN, but the vector maximum forgets one operand's NaN. A sum
+//! remembers it, and the window is then done again with more care.
+
+use std::ops::Range;
+
+use super::Pooling;
+use crate::elementwise::operands::share;
+use crate::isa::{Isa, Simd, VectorOp};
+use crate::layout::BLOCK;
+use crate::threads::{SharedMut, ThreadPool};
+
+impl Pooling {
+    /// The largest value under each window; padding never wins, a NaN does. x and y are blocked.
+    pub fn max(&self, pool: &ThreadPool, isa: Isa, x: &[f32], y: &mut [f32]) {
+        self.forward(pool, isa, x, y, Max);
+    }
+
+    /// The mean of each window, over all taps inside the padded image (`include_padding`) or inside the image.
+    /// x and y are blocked.
+    pub fn avg(&self, pool: &ThreadPool, isa: Isa, include_padding: bool, x: &[f32], y: &mut [f32]) {
+        self.forward(pool, isa, x, y, Mean { include_padding });
+    }
+
+    fn forward(&self, pool: &ThreadPool, isa: Isa, x: &[f32], y: &mut [f32], fold: impl Fold) {
+        let (input, output) = (self.input(), self.output());
+        assert_eq!((x.len(), y.len()), (input.elements(), output.elements()), "lengths of x and y");
+        let rows = (BAND / output.width.max(1)).max(1);
+        let bands = output.height.div_ceil(rows);
+        let out = SharedMut::new(y);
+        share(pool, input.elements(), output.batch * output.blocks() * bands, &|task| {
+            let (plane, band) = (task / bands, task % bands);
+            let rows = band * rows..((band + 1) * rows).min(output.height);
+            let row = output.width * BLOCK;
+            // SAFETY: each task has its own rows.
+            let y = unsafe { out.part(plane * output.plane() + rows.start * row, rows.len() * row) };
+            let x = &x[plane * input.plane()..][..input.plane()];
+            isa.run(Band { geometry: self, x, rows, y, fold });
+        });
+    }
+}
+
+/// Output pixels of a task, about.
+const BAND: usize = 1024;
+
+/// How the pixels under a window become one.
+trait Fold: Copy + Sync {
+    /// Accumulators before the first pixel.
+    fn start<S: Simd>(self, s: S) -> [S::F; 2];
+    /// With another pixel.
+    fn add<S: Simd>(self, s: S, state: [S::F; 2], x: S::F) -> [S::F; 2];
+    /// The result; `None` if the window has to be done with [`Fold::careful`].
+    fn finish<S: Simd>(self, s: S, state: [S::F; 2], share: f32) -> Option<S::F>;
+    /// With another pixel, slowly but right for any pixel.
+    fn careful<S: Simd>(self, s: S, state: S::F, x: S::F) -> S::F;
+    /// What the sum over the window of this row and column is multiplied by.
+    fn share(self, geometry: &Pooling, row: usize, column: usize) -> f32;
+}
+
+#[derive(Clone, Copy)]
+struct Max;
+
+impl Fold for Max {
+    #[inline(always)]
+    fn start<S: Simd>(self, s: S) -> [S::F; 2] {
+        [s.splat(f32::NEG_INFINITY), s.zero()]
+    }
+    #[inline(always)]
+    fn add<S: Simd>(self, s: S, [max, sum]: [S::F; 2], x: S::F) -> [S::F; 2] {
+        // The maximum keeps the CPU's adders busy; the multipliers are free.
+        [s.max(max, x), s.fmadd(x, s.splat(1.0), sum)]
+    }
+    #[inline(always)]
+    fn finish<S: Simd>(self, s: S, [max, sum]: [S::F; 2], _: f32) -> Option<S::F> {
+        (s.bits(s.eq(sum, sum)) == u16::MAX).then_some(max)
+    }
+    #[inline(always)]
+    fn careful<S: Simd>(self, s: S, max: S::F, x: S::F) -> S::F {
+        s.select(s.eq(max, max), s.max(max, x), max)
+    }
+    #[inline(always)]
+    fn share(self, _: &Pooling, _: usize, _: usize) -> f32 {
+        1.0
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Mean {
+    include_padding: bool,
+}
+
+impl Fold for Mean {
+    #[inline(always)]
+    fn start<S: Simd>(self, s: S) -> [S::F; 2] {
+        [s.zero(); 2]
+    }
+    #[inline(always)]
+    fn add<S: Simd>(self, s: S, [sum, unused]: [S::F; 2], x: S::F) -> [S::F; 2] {
+        [s.add(sum, x), unused]
+    }
+    #[inline(always)]
+    fn finish<S: Simd>(self, s: S, [sum, _]: [S::F; 2], share: f32) -> Option<S::F> {
+        Some(s.mul(sum, s.splat(share)))
+    }
+    #[inline(always)]
+    fn careful<S: Simd>(self, s: S, sum: S::F, x: S::F) -> S::F {
+        s.add(sum, x)
+    }
+    #[inline(always)]
+    fn share(self, geometry: &Pooling, row: usize, column: usize) -> f32 {
+        share_of(geometry, self.include_padding, row, column)
+    }
+}
+
+/// One over the number of taps a mean divides by, 0 if there are none.
+pub(super) fn share_of(geometry: &Pooling, include_padding: bool, row: usize, column: usize) -> f32 {
+    match geometry.counted(row, 0, include_padding) * geometry.counted(column, 1, include_padding) {
+        0 => 0.0,
+        count => 1.0 / count as f32,
+    }
+}
+
+/// Some output rows of one plane.
+struct Band<'a, F> {
+    geometry: &'a Pooling,
+    /// The plane of x.
+    x: &'a [f32],
+    /// Output rows.
+    rows: Range<usize>,
+    /// Those rows of y.
+    y: &'a mut [f32],
+    fold: F,
+}
+
+impl<F: Fold> VectorOp for Band<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Band { geometry, x, rows, y, fold } = self;
+        let width = geometry.output().width;
+        let whole = geometry.whole_windows();
+        for (row, y) in rows.zip(y.chunks_exact_mut(width * BLOCK)) {
+            let windows = Windows { geometry, x, row, rows: geometry.taps(row, 0), fold };
+            for column in (0..whole.start).chain(whole.end..width) {
+                let share = fold.share(geometry, row, column);
+                windows.many::<S, 1>(s, column, (geometry.taps(column, 1), share), y);
+            }
+            // All whole windows have these.
+            let taps = (geometry.taps(whole.start, 1), fold.share(geometry, row, whole.start));
+            // Few registers: fewer windows at once.
+            if S::REGISTERS >= 16 {
+                windows.whole::<S, 4>(s, whole.clone(), taps, y);
+            } else {
+                windows.whole::<S, 2>(s, whole.clone(), taps, y);
+            }
+        }
+    }
+}
+
+/// Taps along the width that lie inside the image, and what the sum over the window is multiplied by.
+type Taps = (Range<usize>, f32);
+
+/// The windows of one output row.
+struct Windows<'a, F> {
+    geometry: &'a Pooling,
+    x: &'a [f32],
+    row: usize,
+    /// Rows of taps inside the image.
+    rows: Range<usize>,
+    fold: F,
+}
+
+impl<F: Fold> Windows<'_, F> {
+    /// Windows that have the same taps inside the image, `U` at a time.
+    #[inline(always)]
+    fn whole<S: Simd, const U: usize>(&self, s: S, columns: Range<usize>, taps: Taps, y: &mut [f32]) {
+        let groups = columns.len() / U;
+        for group in 0..groups {
+            let column = columns.start + group * U;
+            if let Some(last) = self.rows.clone().last() {
+                self.geometry.prefetch_below(self.x, [self.row, column], last, U);
+            }
+            self.many::<S, U>(s, column, taps.clone(), y);
+        }
+        for column in columns.start + groups * U..columns.end {
+            self.many::<S, 1>(s, column, taps.clone(), y);
+        }
+    }
+
+    /// `U` neighbouring windows with the same taps inside the image.
+    #[inline(always)]
+    fn many<S: Simd, const U: usize>(&self, s: S, column: usize, (taps, share): Taps, y: &mut [f32]) {
+        let (window_step, tap_step) = (self.geometry.column_step(), self.geometry.tap_step());
+        let mut states = [self.fold.start(s); U];
+        // A window wholly in the padding has no first tap.
+        let rows = if taps.is_empty() { 0..0 } else { self.rows.clone() };
+        for row_tap in rows {
+            let first = self.geometry.row(self.row, row_tap) + self.geometry.column(column, taps.start);
+            let pixels = &self.x[first..][..(U - 1) * window_step + (taps.len() - 1) * tap_step + BLOCK];
+            for tap in 0..taps.len() {
+                for (u, state) in states.iter_mut().enumerate() {
+                    // SAFETY: the last tap's pixel of the last window ends where `pixels` does.
+                    let x = unsafe { s.load_ptr(pixels.as_ptr().add(tap * tap_step + u * window_step)) };
+                    *state = self.fold.add(s, *state, x);
+                }
+            }
+        }
+        for (u, state) in states.into_iter().enumerate() {
+            let value = match self.fold.finish(s, state, share) {
+                Some(value) => value,
+                None => self.careful(s, column + u, taps.clone()),
+            };
+            s.store(value, &mut y[(column + u) * BLOCK..]);
+        }
+    }
+
+    /// One window, right for any pixels.
+    #[inline(always)]
+    fn careful<S: Simd>(&self, s: S, column: usize, taps: Range<usize>) -> S::F {
+        let [mut state, _] = self.fold.start(s);
+        for row_tap in self.rows.clone() {
+            let row = &self.x[self.geometry.row(self.row, row_tap)..];
+            for tap in taps.clone() {
+                state = self.fold.careful(s, state, s.load(&row[self.geometry.column(column, tap)..]));
+            }
+        }
+        state
+    }
+}
