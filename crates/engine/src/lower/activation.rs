@@ -33,9 +33,10 @@ pub fn forward<T: Element>(op: &Activation, mut call: OpCall<'_, '_, T>) {
     }
 }
 
-/// Inputs: x, y, dy. Everything follows from x, so y is not read.
+/// Inputs: x, y, dy. Sigmoid, tanh, exp and sqrt read y, the others x, in whose place y may stand for ReLU and leaky
+/// ReLU, since only its sign counts.
 pub fn grad<T: Element>(op: &ActivationGrad, mut call: OpCall<'_, '_, T>) {
-    let (x, dy) = (call.input(0), call.input(2));
+    let (x, y, dy) = (call.input(0), call.input(1), call.input(2));
     let dx = call.output(0);
     match op.activation {
         Activation::Relu => f::map_grad(x, dy, dx, f::relu_derivative),
@@ -46,8 +47,8 @@ pub fn grad<T: Element>(op: &ActivationGrad, mut call: OpCall<'_, '_, T>) {
             f::map_grad(x, dy, dx, |x| f::clip_derivative(x, low.into(), high.into()));
         }
         Activation::Elu { alpha } => f::map_grad(x, dy, dx, |x| f::elu_derivative(x, alpha.into())),
-        Activation::Sigmoid => f::map_grad(x, dy, dx, f::sigmoid_derivative),
-        Activation::Tanh => f::map_grad(x, dy, dx, f::tanh_derivative),
+        Activation::Sigmoid => f::map_grad(y, dy, dx, f::sigmoid_derivative_by_value),
+        Activation::Tanh => f::map_grad(y, dy, dx, f::tanh_derivative_by_value),
         Activation::Gelu => f::map_grad(x, dy, dx, f::gelu_derivative),
         Activation::GeluTanh => f::map_grad(x, dy, dx, f::gelu_tanh_derivative),
         Activation::Silu => f::map_grad(x, dy, dx, f::silu_derivative),
@@ -56,10 +57,10 @@ pub fn grad<T: Element>(op: &ActivationGrad, mut call: OpCall<'_, '_, T>) {
             f::map_grad(x, dy, dx, |x| f::hard_sigmoid_derivative(x, alpha.into(), beta.into()));
         }
         Activation::Softplus => f::map_grad(x, dy, dx, f::sigmoid),
-        Activation::Exp => f::map_grad(x, dy, dx, f64::exp),
+        Activation::Exp => f::map_grad(y, dy, dx, |y| y),
         Activation::Log => f::map_grad(x, dy, dx, f64::recip),
         Activation::Abs => f::map_grad(x, dy, dx, f::abs_derivative),
-        Activation::Sqrt => f::map_grad(x, dy, dx, f::sqrt_derivative),
+        Activation::Sqrt => f::map_grad(y, dy, dx, f::sqrt_derivative_by_value),
         Activation::Affine { scale, .. } => f::map_grad(x, dy, dx, |_| scale.into()),
         Activation::Power { exponent } => {
             f::map_grad(x, dy, dx, |x| f::power_derivative(x, exponent.into()));

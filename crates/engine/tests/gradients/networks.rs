@@ -1,6 +1,6 @@
 //! Whole small networks.
 
-use ocellus_graph::ops::Lrn;
+use ocellus_graph::ops::{Lrn, LrnRegion};
 use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Op, ValueId};
 use ocellus_tensor::Window;
 
@@ -64,13 +64,7 @@ fn fire(b: &mut Builder, v: &[ValueId]) -> Vec<ValueId> {
 /// Szegedy et al. 2015, figure 2b, with LRN and a second loss in the middle (section 5).
 fn inception(b: &mut Builder, v: &[ValueId]) -> Vec<ValueId> {
     let x = b.conv2d("stem", v[0], Conv::new(6, 3).padding(1));
-    let lrn = Lrn {
-        size: 5,
-        alpha: 0.1,
-        beta: 0.75,
-        k: 1.0,
-        region: ocellus_graph::ops::LrnRegion::AcrossChannels,
-    };
+    let lrn = Lrn { size: 5, alpha: 0.1, beta: 0.75, k: 1.0, region: LrnRegion::AcrossChannels };
     let x = b.lrn("norm", x, lrn);
     let one = b.conv2d("1x1", x, Conv::new(3, 1));
     let three = b.conv2d("3x3_reduce", x, Conv::new(2, 1));
@@ -156,12 +150,9 @@ fn gated_branches() {
 #[test]
 fn siamese_towers_with_two_kinds_of_loss() {
     let second = Input { name: "second", ..IMAGES };
-    let matching = Input { name: "matching", shape: &[3], fill: Fill::Values(&[1.0, 0.0, 0.0]) };
-    let labels = Input { name: "label", ..LABELS };
-    let case = |matching| Case::new("siamese", &[IMAGES, second, matching, labels], siamese);
     // Whether a pair matches is data: no gradient flows to it.
-    let matching = Input { fill: Fill::Labels(2), ..matching };
-    check(&case(matching));
+    let matching = Input { name: "matching", shape: &[3], fill: Fill::Labels(2) };
+    check(&Case::new("siamese", &[IMAGES, second, matching, LABELS], siamese));
 }
 
 #[test]

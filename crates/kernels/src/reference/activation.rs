@@ -75,9 +75,14 @@ pub fn sigmoid_derivative(x: f64) -> f64 {
     sigmoid(x) * sigmoid(-x)
 }
 
-/// 1 - tanh^2.
-pub fn tanh_derivative(x: f64) -> f64 {
-    4.0 * sigmoid_derivative(2.0 * x) // the same, without cancellation
+/// The sigmoid's derivative where its value is `y`: y (1 - y).
+pub fn sigmoid_derivative_by_value(y: f64) -> f64 {
+    y * (1.0 - y)
+}
+
+/// The derivative of tanh where its value is `y`: 1 - y^2.
+pub fn tanh_derivative_by_value(y: f64) -> f64 {
+    (1.0 - y) * (1.0 + y)
 }
 
 /// The distribution function of the standard normal.
@@ -161,9 +166,9 @@ pub fn abs_derivative(x: f64) -> f64 {
     if x > 0.0 { 1.0 } else { -1.0 }
 }
 
-/// 1 / (2 sqrt x).
-pub fn sqrt_derivative(x: f64) -> f64 {
-    0.5 / x.sqrt()
+/// The square root's derivative where its value is `y`: 1 / (2 y).
+pub fn sqrt_derivative_by_value(y: f64) -> f64 {
+    0.5 / y
 }
 
 /// `exponent` x^(`exponent` - 1).
@@ -197,13 +202,14 @@ mod tests {
     #[test]
     fn derivatives_agree_with_differences() {
         type Pair = (fn(f64) -> f64, fn(f64) -> f64);
-        let pairs: [Pair; 14] = [
+        let pairs: [Pair; 15] = [
             (relu, relu_derivative),
             (|x| leaky_relu(x, 0.1), |x| leaky_relu_derivative(x, 0.1)),
             (|x| clip(x, -1.0, 2.0), |x| clip_derivative(x, -1.0, 2.0)),
             (|x| elu(x, 1.5), |x| elu_derivative(x, 1.5)),
             (sigmoid, sigmoid_derivative),
-            (f64::tanh, tanh_derivative),
+            (sigmoid, |x| sigmoid_derivative_by_value(sigmoid(x))),
+            (f64::tanh, |x| tanh_derivative_by_value(x.tanh())),
             (gelu, gelu_derivative),
             (gelu_tanh, gelu_tanh_derivative),
             (silu, silu_derivative),
@@ -219,7 +225,7 @@ mod tests {
                 assert!((difference - derivative(x)).abs() < 1e-8 * f(x).abs().max(1.0), "pair {i} at {x}");
             }
         }
-        near(sqrt_derivative(4.0), 0.25);
+        near(sqrt_derivative_by_value(2.0), 0.25);
     }
 
     #[test]
