@@ -5,6 +5,7 @@ use ocellus_kernels::conv::Epilogue;
 use ocellus_kernels::elementwise::{Source, add, channel_sum, channel_sum_plain, mul, relu, relu_grad, sub};
 use ocellus_kernels::layout::{blocked_to_plain, plain_to_blocked};
 use ocellus_kernels::norm::{self, AffineGrads, Moments, Normalisation, Normalise, NormaliseGrad, ReluMask};
+use ocellus_kernels::pooling::{global_avg, global_avg_grad};
 use ocellus_kernels::threads::ThreadPool;
 use ocellus_tensor::AlignedBuffer;
 
@@ -96,6 +97,30 @@ impl Machine {
                 Normalise { size, norm, residual: optional(residual), relu }.run(pool, isa, shared(x), y);
             }
             Kernel::BatchNormGrad { .. } => batch_norm_grad(operands, pool),
+            Kernel::MaxPool(pooling) => {
+                let ([x], [y, _]) = operands.parts();
+                pooling.max(pool, isa, x, y);
+            }
+            Kernel::MaxPoolGrad(pooling) => {
+                let ([x, dy], [dx, _]) = operands.parts();
+                pooling.max_grad(pool, isa, x, dy, dx);
+            }
+            Kernel::AvgPool { pooling, include_padding } => {
+                let ([x], [y, _]) = operands.parts();
+                pooling.avg(pool, isa, *include_padding, x, y);
+            }
+            Kernel::AvgPoolGrad { pooling, include_padding } => {
+                let ([dy], [dx, _]) = operands.parts();
+                pooling.avg_grad(pool, isa, *include_padding, dy, dx);
+            }
+            &Kernel::GlobalAvgPool { size } => {
+                let ([x], [y, _]) = operands.parts();
+                global_avg(pool, isa, size, x, y);
+            }
+            &Kernel::GlobalAvgPoolGrad { size } => {
+                let ([dy], [dx, _]) = operands.parts();
+                global_avg_grad(pool, isa, size, dy, dx);
+            }
             &Kernel::Elementwise(function) => elementwise(function, operands, pool),
             &Kernel::ChannelSum { size } => {
                 let ([x], [sums, scratch]) = operands.parts();

@@ -5,6 +5,7 @@ use ocellus_graph::ops::Statistics;
 use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad};
 use ocellus_kernels::elementwise::Blocked;
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
+use ocellus_kernels::pooling::Pooling;
 use ocellus_tensor::Shape;
 
 use super::BufferId;
@@ -85,6 +86,34 @@ pub enum Kernel {
         statistics: Statistics,
         /// The ReLU that came after.
         mask: Mask,
+    },
+    /// Reads: x. Writes: y.
+    MaxPool(Pooling),
+    /// Reads: x, dy. Writes: dx.
+    MaxPoolGrad(Pooling),
+    /// Reads: x. Writes: y.
+    AvgPool {
+        /// Sizes and window.
+        pooling: Pooling,
+        /// Whether padding counts.
+        include_padding: bool,
+    },
+    /// Reads: dy. Writes: dx.
+    AvgPoolGrad {
+        /// Sizes and window.
+        pooling: Pooling,
+        /// Whether padding counts.
+        include_padding: bool,
+    },
+    /// Reads: x. Writes: y, one pixel each.
+    GlobalAvgPool {
+        /// Sizes of x.
+        size: Blocked,
+    },
+    /// Reads: dy, one pixel each. Writes: dx.
+    GlobalAvgPoolGrad {
+        /// Sizes of dx.
+        size: Blocked,
     },
     /// Reads: one or two operands. Writes: y.
     Elementwise(Elementwise),
@@ -222,6 +251,10 @@ impl Kernel {
             Kernel::BatchStatistics { .. } => "batch statistics",
             Kernel::Normalise { .. } => "normalise",
             Kernel::BatchNormGrad { .. } => "batch norm grad",
+            Kernel::MaxPool(_) => "max pool",
+            Kernel::MaxPoolGrad(_) => "max pool grad",
+            Kernel::AvgPool { .. } | Kernel::GlobalAvgPool { .. } => "avg pool",
+            Kernel::AvgPoolGrad { .. } | Kernel::GlobalAvgPoolGrad { .. } => "avg pool grad",
             Kernel::Elementwise(Elementwise::Relu) => "relu",
             Kernel::Elementwise(Elementwise::ReluGrad) => "relu grad",
             Kernel::Elementwise(Elementwise::Add) => "add",

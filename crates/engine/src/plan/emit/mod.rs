@@ -5,6 +5,7 @@ mod conv;
 mod elementwise;
 mod linear;
 mod norm;
+mod pool;
 mod reference;
 
 use ocellus_graph::Op;
@@ -30,6 +31,7 @@ fn fast(l: &mut Lowering, group: &Group) -> bool {
         Op::Linear(_) => linear::forward(l, group),
         Op::LinearGradInput(_) => linear::input_gradient(l, group),
         Op::LinearGradWeight(_) => linear::weight_gradient(l, group),
+        Op::MaxPool(_) | Op::MaxPoolGrad(_) | Op::AvgPool(_) | Op::AvgPoolGrad(_) => pool::emit(l, group),
         Op::BatchNorm(_) => norm::forward(l, group),
         Op::BatchNormGrad(_) => norm::backward(l, group),
         Op::Activation(_) | Op::ActivationGrad(_) | Op::Binary(_) => elementwise::map(l, group),
