@@ -1,12 +1,12 @@
 //! The fraction of this machine's own peak that each convolution reaches, measured in the same run:
-//! `cargo run --release -p ocellus-kernels --example conv_speed [-- resnet50|resnet20|lenet|depthwise|linear|all [batch [threads]]]`.
+//! `cargo run --release -p ocellus-kernels --example conv_speed [-- resnet50|resnet20|lenet|depthwise|linear|overhead|all [batch [threads [isa]]]]`.
 
 use std::time::Instant;
 
 use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, InputLayout};
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 use ocellus_kernels::isa::Isa;
-use ocellus_kernels::layout::blocked_len;
+use ocellus_kernels::layout::{blocked_len, blocked_to_plain, plain_to_blocked};
 use ocellus_kernels::peak::{memory_read_bandwidth, peak_flops};
 use ocellus_kernels::threads::ThreadPool;
 use ocellus_tensor::{AlignedBuffer, ConvGeometry, Rounding, Window};
@@ -69,7 +69,8 @@ fn main() {
         |or: &[usize]| arguments.get(1).map_or(or.to_vec(), |b| vec![b.parse().expect("a batch size")]);
     let threads = arguments.get(2).map(|t| t.parse().expect("a number of threads"));
     let pool = threads.map_or_else(ThreadPool::for_this_machine, ThreadPool::new);
-    let isa = Isa::detect();
+    let wanted_isa = |isa: &Isa| arguments.get(3).is_none_or(|name| isa.name() == name);
+    let isa = Isa::available().into_iter().find(wanted_isa).expect("an instruction set of this CPU");
     let peak = peak_flops(&pool, isa);
     let bandwidth = memory_read_bandwidth(&pool, isa);
     println!(
@@ -90,6 +91,9 @@ fn main() {
             }
         }
     }
+    if wanted("overhead") {
+        overhead(&pool, isa);
+    }
     for n in batch(&[1, 16, 256]) {
         if wanted("linear") {
             linears(&pool, isa, n);
@@ -99,6 +103,43 @@ fn main() {
         if wanted("depthwise") {
             depthwise(&pool, isa, n);
         }
+    }
+}
+
+/// What it costs to join the threads, and to pack weights and convert layouts (GB/s read and written).
+fn overhead(pool: &ThreadPool, isa: Isa) {
+    let joins = 1000;
+    let seconds = time(|| (0..joins).for_each(|_| pool.run(pool.threads(), &|_| ())));
+    println!("\njoin: {:.2} us", seconds / f64::from(joins) * 1e6);
+    for &Layer(c, o, size, kernel, ..) in &[Layer(512, 512, 7, 3, 1, 1), Layer(2048, 512, 7, 1, 1, 0)] {
+        let window = Window::square(kernel).padding(kernel / 2);
+        let (in_channels, out_channels, image) = (c, o, [size; 2]);
+        let g = ConvGeometry {
+            batch: 1,
+            in_channels,
+            out_channels,
+            groups: 1,
+            input: image,
+            output: image,
+            window,
+        };
+        let weight = numbers(o * c * kernel * kernel);
+        let rate = |seconds: f64| 8.0 * weight.len() as f64 / seconds / 1e9;
+        let forward = ConvForward::new(g, isa, InputLayout::Blocked).expect("supported");
+        let mut packed = numbers(forward.packed_len());
+        let first = time(|| forward.pack(pool, &weight, None, &mut packed));
+        let input = ConvInputGrad::new(g, isa).expect("supported");
+        let mut packed = numbers(input.packed_len());
+        let second = time(|| input.pack(pool, &weight, &mut packed));
+        println!("pack {c} -> {o} {kernel}x{kernel}: {:.1} forward, {:.1} input", rate(first), rate(second));
+    }
+    for dims in [[1, 3, 224, 224], [16, 64, 56, 56], [16, 512, 7, 7]] {
+        let [n, c, h, w] = dims;
+        let (mut plain, mut blocked) = (numbers(n * c * h * w), numbers(blocked_len(n, c, h, w)));
+        let bytes = 4.0 * (plain.len() + blocked.len()) as f64;
+        let there = time(|| plain_to_blocked(pool, isa, dims, &plain, &mut blocked));
+        let back = time(|| blocked_to_plain(pool, isa, dims, &blocked, &mut plain));
+        println!("layout {dims:?}: {:.1} there, {:.1} back", bytes / there / 1e9, bytes / back / 1e9);
     }
 }
 

@@ -67,14 +67,19 @@ impl VectorOp for MultiplyAdds {
     fn run<S: Simd>(self, s: S) -> f32 {
         let (factor, term) = (s.splat(black_box(0.999)), s.splat(black_box(0.001)));
         // Fewer chains where registers are few, or the loop would measure spills.
-        let mut chains = [s.splat(black_box(1.0)); CHAINS];
+        let mut chains = [s.zero(); CHAINS];
+        // Each from a number of its own, or the compiler could see that the chains are all one.
+        for (i, chain) in chains.iter_mut().enumerate() {
+            *chain = s.splat(black_box(i as f32));
+        }
         let live = CHAINS.min(S::REGISTERS - 2);
         for _ in 0..REPEATS * CHAINS / live {
             for chain in chains.iter_mut().take(live) {
                 *chain = s.fmadd(*chain, factor, term);
             }
         }
-        chains.into_iter().map(|chain| s.to_array(chain)[0]).sum()
+        // Every lane, or the compiler leaves out half of a two-register vector.
+        chains.into_iter().map(|chain| s.reduce_add(chain)).sum()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::isa::{Isa, LANES, Scalar, Simd, VectorOp};
 use crate::layout::{BLOCK, blocks};
 use crate::threads::{SharedMut, ThreadPool};
 
+use super::Epilogue;
 use super::direct::DirectRun;
 use super::pass::Pass;
 use super::source::{Source, SourceShape};
@@ -123,34 +124,42 @@ impl Depthwise {
                 let (plane, strip) = (task / strips, task % strips);
                 // SAFETY: each thread has its own scratch memory.
                 let scratch = unsafe { scratch.part(thread * scratch_len, scratch_len) };
-                let run = DirectRun { x, packed: weights, epilogue, scratch, y: &mut [] };
-                self.run_strip((pass, source), [plane, strip], run, y);
+                let job = Job { depthwise: self, pass, source, x, weights, epilogue, y };
+                job.run([plane, strip], scratch);
             });
         }
     }
+}
 
+/// What the tasks of one pass share.
+struct Job<'a> {
+    depthwise: &'a Depthwise,
+    pass: &'a Pass,
+    source: &'a Source,
+    x: &'a [f32],
+    /// `[block][tap][16]`.
+    weights: &'a [f32],
+    epilogue: Epilogue<'a>,
+    y: SharedMut<'a, f32>,
+}
+
+impl Job<'_> {
     /// Computes a strip of rows of a `plane` (an image's block of channels).
-    fn run_strip(
-        &self,
-        (pass, source): (&Pass, &Source),
-        [plane, strip]: [usize; 2],
-        run: DirectRun<'_>,
-        y: SharedMut<'_, f32>,
-    ) {
-        let DirectRun { x, packed, epilogue, scratch, .. } = run;
-        let (block, row) = (plane % blocks(self.channels), strip * source.rows);
-        let (from, to) = (self.from[0] * self.from[1] * BLOCK, self.to[0] * self.to[1] * BLOCK);
-        let x = source.prepare(&x[plane * from..][..from], shape(self.from), row, scratch);
+    fn run(&self, [plane, strip]: [usize; 2], scratch: &mut [f32]) {
+        let Job { depthwise: all, pass, source, epilogue, .. } = self;
+        let (block, row) = (plane % blocks(all.channels), strip * source.rows);
+        let (from, to) = (all.from[0] * all.from[1] * BLOCK, all.to[0] * all.to[1] * BLOCK);
+        let x = source.prepare(&self.x[plane * from..][..from], shape(all.from), row, scratch);
         let mut bias = [0.0; LANES];
-        if let Some(all) = epilogue.bias {
-            let real = &all[block * BLOCK..all.len().min((block + 1) * BLOCK)];
+        if let Some(every) = epilogue.bias {
+            let real = &every[block * BLOCK..every.len().min((block + 1) * BLOCK)];
             bias[..real.len()].copy_from_slice(real);
         }
-        let weights = &packed[block * pass.taps() * LANES..][..pass.taps() * LANES];
-        let tiles = tiles(self.isa);
+        let weights = &self.weights[block * pass.taps() * LANES..][..pass.taps() * LANES];
+        let tiles = tiles(all.isa);
         let count = pass.cols.count.div_ceil(tiles.len());
         for i in 0..source.rows.min(pass.rows.count - row) {
-            let y_row = (pass.rows.start + (row + i) * pass.rows.step) * self.to[1] + pass.cols.start;
+            let y_row = (pass.rows.start + (row + i) * pass.rows.step) * all.to[1] + pass.cols.start;
             for tile in 0..count {
                 let (first, end) = (pass.cols.count * tile / count, pass.cols.count * (tile + 1) / count);
                 let at = plane * to + (y_row + first * pass.cols.step) * BLOCK;
@@ -161,7 +170,7 @@ impl Depthwise {
                     taps: &source.taps,
                     channels: 0,
                     weights: weights.as_ptr(),
-                    y: y.as_ptr().wrapping_add(at),
+                    y: self.y.as_ptr().wrapping_add(at),
                     residual: epilogue.residual.map_or(std::ptr::null(), |r| r[at..].as_ptr()),
                     y_step: pass.cols.step * BLOCK,
                     y_row_step: 0,
@@ -170,7 +179,7 @@ impl Depthwise {
                     relu: epilogue.relu,
                 };
                 // SAFETY: `prepare` laid out every tap of every pixel of these rows; every output pixel belongs to
-                // one pass, strip and tile alone; the tiles are those of `self.isa`.
+                // one pass, strip and tile alone; the tiles are those of the recipe's ISA.
                 unsafe { tiles[end - first - 1](&args) };
             }
         }

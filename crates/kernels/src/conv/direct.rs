@@ -13,7 +13,7 @@ use crate::isa::{Isa, LANES};
 use crate::layout::{BLOCK, blocks};
 use crate::threads::{SharedMut, ThreadPool};
 
-use super::pack::{PanelJob, WeightView};
+use super::pack::{Packing, WeightView};
 use super::panels::{Panel, Panels};
 use super::pass::Pass;
 use super::source::{Source, SourceShape};
@@ -117,7 +117,10 @@ impl Direct {
             Step { source, taps, packed: start, pass }
         };
         let passes = passes.into_iter().map(&mut step).collect();
-        let vectors = if max_pixels(isa, 2) > 0 { 2 } else { 1 };
+        // Tiny images make small tiles: more output channels at once then keep the multiply-adds in flight.
+        let tiny = plane(to) <= max_pixels(isa, 4) && layout == InputLayout::Blocked;
+        let vectors = if tiny { 4 } else { 2 };
+        let vectors = if max_pixels(isa, vectors) > 0 { vectors } else { 1 };
         Some(Direct { isa, batch, groups, from, to, layout, vectors, passes })
     }
 
@@ -146,30 +149,22 @@ impl Direct {
         assert_eq!(packed.len(), self.packed_len(), "packed length");
         let lanes = self.to.channels / self.groups;
         assert!(scale.is_none_or(|s| s.len() == self.to.channels), "one scale per output channel");
-        let out = SharedMut::new(packed);
-        let panels = self.panels();
         for step in &self.passes {
-            pool.run(self.groups * panels.count(), &|task| {
-                let (group, index) = (task / panels.count(), task % panels.count());
-                let Panel { block, vectors } = panels.get(index);
-                let rows = self.panel_rows(step);
-                let start = step.packed + group * self.group_packed_len(step) + block * LANES * rows;
-                // SAFETY: panels are disjoint parts of the packed weights.
-                let panel = unsafe { out.part(start, vectors * LANES * rows) };
-                let lane = block * LANES;
-                let count = (lanes - lane).min(vectors * LANES);
-                let job = PanelJob {
+            let len = self.group_packed_len(step);
+            let packed = packed[step.packed..].chunks_exact_mut(len.max(1)).take(self.groups);
+            for (group, packed) in packed.enumerate() {
+                let packing = Packing {
+                    isa: self.isa,
                     view: view(group),
                     taps: &step.taps,
-                    lane,
-                    lanes: count,
-                    vectors,
+                    lanes,
+                    panels: self.panels(),
                     channels: self.from.channels / self.groups,
                     block: self.layout.step(),
-                    scale: scale.map(|s| &s[group * lanes + lane..][..count]),
+                    scale: scale.map(|s| &s[group * lanes..][..lanes]),
                 };
-                job.pack(panel);
-            });
+                packing.pack(pool, packed);
+            }
         }
     }
 

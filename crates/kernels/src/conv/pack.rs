@@ -3,8 +3,19 @@
 //! A *panel* holds the weights of up to `V` blocks of 16 destination channels:
 //! `[block of source channels][tap][channel][V * 16]`, read front to back once per tile. Destination channels beyond
 //! the last are zeros; source channels beyond the last are left out.
+//!
+//! Reading whole rows of the weights decides the speed, so there are two ways:
+//!
+//! ```text
+//! forward (rows of the weights belong to destination channels): for each panel, source block:
+//!     16 x 16 numbers at a time: read 16 rows, transpose in registers, write
+//! gradient (rows belong to source channels): for each source block, panel: for each channel: copy its row
+//! ```
 
-use crate::isa::LANES;
+use crate::isa::{Isa, LANES, Simd, VectorOp};
+use crate::threads::{SharedMut, ThreadPool};
+
+use super::panels::{Panel, Panels};
 
 /// How the weights of one group lie in OIHW, seen from a pass: the destination channel of lane `d`, the source
 /// channel `s` and kernel tap `t` are at `d * lane_step + s * source_step + t`.
@@ -16,57 +27,119 @@ pub(crate) struct WeightView<'a> {
     pub source_step: usize,
 }
 
-/// One panel to pack.
-pub(crate) struct PanelJob<'a> {
+/// The packing of one group's weights for one pass.
+pub(crate) struct Packing<'a> {
+    pub isa: Isa,
     pub view: WeightView<'a>,
     /// Index in the kernel of each tap.
     pub taps: &'a [usize],
-    /// First destination channel in the group.
-    pub lane: usize,
-    /// Real destination channels of the panel.
+    /// Destination channels.
     pub lanes: usize,
-    /// Blocks of 16 destination channels.
-    pub vectors: usize,
-    /// Source channels of the group.
+    pub panels: Panels,
+    /// Source channels.
     pub channels: usize,
     /// Source channels in a block: 16, or 1 for plain input.
     pub block: usize,
-    /// Factor of each of the panel's destination channels.
+    /// A factor per destination channel.
     pub scale: Option<&'a [f32]>,
 }
 
-impl PanelJob<'_> {
-    /// Writes the panel.
-    pub fn pack(&self, panel: &mut [f32]) {
-        let width = self.vectors * LANES;
-        for first in (0..self.channels).step_by(self.block) {
-            let count = (self.channels - first).min(self.block);
-            let part = &mut panel[first * self.taps.len() * width..][..count * self.taps.len() * width];
-            if self.lanes < width {
-                part.fill(0.0);
-            }
-            // The wider-stepping index goes outside, so that the weights are read in runs.
-            if self.view.lane_step >= self.view.source_step {
-                for lane in 0..self.lanes {
-                    (0..count).for_each(|channel| self.pack_taps(part, lane, first, [channel, count]));
+/// One panel's part of one source block.
+struct Part {
+    panel: Panel,
+    /// First source channel, and how many.
+    first: usize,
+    count: usize,
+}
+
+impl Packing<'_> {
+    /// Packs the group into `packed`, panel after panel.
+    pub fn pack(&self, pool: &ThreadPool, packed: &mut [f32]) {
+        let (panels, blocks) = (self.panels.count(), self.channels.div_ceil(self.block));
+        let by_panel = self.view.lane_step >= self.view.source_step;
+        let packed = SharedMut::new(packed);
+        if by_panel {
+            pool.run(panels, &|panel| (0..blocks).for_each(|block| self.pack_part(panel, block, packed)));
+        } else {
+            pool.run(blocks, &|block| (0..panels).for_each(|panel| self.pack_part(panel, block, packed)));
+        }
+    }
+
+    fn pack_part(&self, panel: usize, block: usize, packed: SharedMut<'_, f32>) {
+        let (panel, first) = (self.panels.get(panel), block * self.block);
+        let part = Part { panel, first, count: (self.channels - first).min(self.block) };
+        let (taps, width) = (self.taps.len(), panel.vectors * LANES);
+        let start = panel.block * LANES * self.channels * taps + first * taps * width;
+        // SAFETY: the parts of all panels and blocks are disjoint.
+        let to = unsafe { packed.part(start, part.count * taps * width) };
+        let by_lane = self.view.lane_step >= self.view.source_step;
+        if by_lane && self.taps.len() == self.view.source_step {
+            self.isa.run(Transpose { packing: self, part: &part, to });
+        } else {
+            self.copy(&part, to);
+        }
+    }
+
+    /// Number by number, along the taps of one destination channel after another.
+    fn copy(&self, part: &Part, to: &mut [f32]) {
+        let width = part.panel.vectors * LANES;
+        let (lane, WeightView { weight, lane_step, source_step }) = (part.panel.block * LANES, self.view);
+        let lanes = (self.lanes - lane).min(width);
+        for channel in 0..part.count {
+            let from = &weight[(part.first + channel) * source_step + lane * lane_step..];
+            for (i, &tap) in self.taps.iter().enumerate() {
+                let to = &mut to[(i * part.count + channel) * width..][..width];
+                to[lanes..].fill(0.0);
+                if lane_step == 1 {
+                    to[..lanes].copy_from_slice(&from[tap..tap + lanes]);
+                } else {
+                    let from = from[tap..].iter().step_by(lane_step);
+                    to[..lanes].iter_mut().zip(from).for_each(|(to, &from)| *to = from);
                 }
-            } else {
-                for channel in 0..count {
-                    (0..self.lanes).for_each(|lane| self.pack_taps(part, lane, first, [channel, count]));
+                if let Some(scale) = self.scale {
+                    to[..lanes].iter_mut().zip(&scale[lane..]).for_each(|(to, factor)| *to *= factor);
                 }
             }
         }
     }
+}
 
-    /// All taps of one pair of channels: `channel` of the `count` of the block that starts at `first`.
-    #[inline]
-    fn pack_taps(&self, part: &mut [f32], lane: usize, first: usize, [channel, count]: [usize; 2]) {
-        let width = self.vectors * LANES;
-        let WeightView { weight, lane_step, source_step } = self.view;
-        let from = &weight[(self.lane + lane) * lane_step + (first + channel) * source_step..];
-        let scale = self.scale.map_or(1.0, |scale| scale[lane]);
-        for (i, &tap) in self.taps.iter().enumerate() {
-            part[(i * count + channel) * width + lane] = from[tap] * scale;
+/// All taps of a source block for a panel, where they lie side by side: 16 destination channels by 16 pairs of
+/// channel and tap at a time.
+struct Transpose<'a> {
+    packing: &'a Packing<'a>,
+    part: &'a Part,
+    to: &'a mut [f32],
+}
+
+impl VectorOp for Transpose<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Part { panel, first, count } = *self.part;
+        let WeightView { weight, lane_step, source_step: taps } = self.packing.view;
+        let width = panel.vectors * LANES;
+        for v in 0..panel.vectors {
+            let lane = (panel.block + v) * LANES;
+            let lanes = (self.packing.lanes - lane).min(LANES);
+            let scale = self.packing.scale.map(|scale| s.load_partial(&scale[lane..], 0.0));
+            let (mut channel, mut tap) = (0, 0);
+            for start in (0..count * taps).step_by(LANES) {
+                let length = (count * taps - start).min(LANES);
+                let mut rows = [s.zero(); LANES];
+                for (l, row) in rows.iter_mut().enumerate().take(lanes) {
+                    let from = &weight[(lane + l) * lane_step + first * taps + start..][..length];
+                    *row = if length == LANES { s.load(from) } else { s.load_partial(from, 0.0) };
+                }
+                for column in s.transpose(rows).into_iter().take(length) {
+                    let column = scale.map_or(column, |scale| s.mul(column, scale));
+                    s.store(column, &mut self.to[(tap * count + channel) * width + v * LANES..]);
+                    tap += 1;
+                    if tap == taps {
+                        (channel, tap) = (channel + 1, 0);
+                    }
+                }
+            }
         }
     }
 }

@@ -172,6 +172,7 @@ fn cases() -> Vec<ConvGeometry> {
     vec![
         geometry([1, 1, 1, 1], 1, 1, square(1)),
         geometry([2, 16, 1, 1], 16, 1, square(1)),
+        geometry([2, 40, 2, 3], 112, 1, square(3).padding(1)),
         geometry([2, 3, 9, 11], 5, 1, square(3).padding(1)),
         geometry([1, 17, 7, 7], 20, 1, square(3).padding(1)),
         geometry([2, 50, 7, 7], 70, 1, square(1)),

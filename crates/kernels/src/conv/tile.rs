@@ -182,7 +182,6 @@ fn tiles(isa: Isa, step: usize, vectors: usize, rows: usize) -> &'static [TileFn
         Isa::Avx512(_) => match (step, vectors, rows) {
             (1, 1, 1) => shapes!(Avx512, 1, 1, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
             (1, 2, 1) => shapes!(Avx512, 1, 2, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            (1, 4, 1) => shapes!(Avx512, 1, 4, 1: 1 2 3 4 5 6),
             (16, 1, 1) => shapes!(Avx512, 16, 1, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
             (16, 2, 1) => shapes!(Avx512, 16, 2, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (16, 4, 1) => shapes!(Avx512, 16, 4, 1: 1 2 3 4 5 6),

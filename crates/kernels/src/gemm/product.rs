@@ -10,7 +10,7 @@
 //! A single row reads every weight once, front to back, split over the threads by outputs.
 
 use crate::conv::Epilogue;
-use crate::conv::pack::{PanelJob, WeightView};
+use crate::conv::pack::{Packing, WeightView};
 use crate::conv::panels::{Panel, Panels};
 use crate::conv::tile::{TileArgs, TileFn, max_pixels, tile};
 use crate::isa::{Isa, LANES};
@@ -81,24 +81,17 @@ impl Product {
         let [reduction, outputs] = self.features;
         assert_eq!(view.weight.len(), reduction * outputs, "weight length");
         assert_eq!(packed.len(), self.packed_len(), "packed length");
-        let out = SharedMut::new(packed);
-        pool.run(self.panels.count(), &|index| {
-            let Panel { block, vectors } = self.panels.get(index);
-            let lane = block * LANES;
-            // SAFETY: panels are disjoint parts of the packed weights.
-            let panel = unsafe { out.part(lane * reduction, vectors * LANES * reduction) };
-            let job = PanelJob {
-                view,
-                taps: &[0],
-                lane,
-                lanes: (outputs - lane).min(vectors * LANES),
-                vectors,
-                channels: reduction,
-                block: LANES,
-                scale: None,
-            };
-            job.pack(panel);
-        });
+        let packing = Packing {
+            isa: self.isa,
+            view,
+            taps: &[0],
+            lanes: outputs,
+            panels: self.panels,
+            channels: reduction,
+            block: LANES,
+            scale: None,
+        };
+        packing.pack(pool, packed);
     }
 
     pub fn scratch_len(&self) -> usize {
