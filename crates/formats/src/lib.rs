@@ -8,12 +8,15 @@
 
 mod atomic;
 mod error;
+mod match_report;
 mod model;
 pub mod npy;
 pub mod npz;
 mod numbers;
 pub mod safetensors;
+pub mod torch;
 
 pub use atomic::{Sink, write_atomically};
 pub use error::FormatError;
+pub use match_report::{Fate, MatchReport, TensorMatch, fit_weights, match_report};
 pub use model::{Model, check_weights};

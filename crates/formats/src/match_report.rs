@@ -1,0 +1,239 @@
+//! Do the tensors of a file fit a network, tensor by tensor?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ocellus_graph::{Graph, Role};
+use ocellus_tensor::{Shape, Weights};
+
+/// What training frameworks wrap around a whole network's names.
+const WRAPPERS: [&str; 5] = ["module.", "_orig_mod.", "state_dict.", "model.", "net."];
+
+/// What became of one of the network's parameters or one of the file's tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// Name and shape agree.
+    Matched,
+    /// The name agrees and so do the sizes once those of 1 are left out: `(O, C, 1, 1)` for `(O, C)`.
+    Reshaped,
+    /// The name agrees, the shapes do not.
+    WrongShape,
+    /// The network's parameter is not in the file.
+    Missing,
+    /// The file's tensor belongs to no parameter of the network.
+    Unused,
+    /// The file's tensor is no part of any network (a counter).
+    Ignored,
+}
+
+/// One line of a [`MatchReport`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorMatch {
+    /// What became of it.
+    pub fate: Fate,
+    /// The network's parameter, if there is one.
+    pub parameter: Option<(String, Shape)>,
+    /// The file's tensor, if there is one.
+    pub tensor: Option<(String, Shape)>,
+}
+
+/// Every parameter of a network and every tensor of a file, and how they met. Printing it gives a line for each.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct MatchReport {
+    /// The network's parameters in its order, then what is left of the file by name.
+    pub tensors: Vec<TensorMatch>,
+}
+
+impl MatchReport {
+    /// How many had this fate.
+    pub fn count(&self, fate: Fate) -> usize {
+        self.with(fate).count()
+    }
+
+    /// Those that had this fate.
+    pub fn with(&self, fate: Fate) -> impl Iterator<Item = &TensorMatch> {
+        self.tensors.iter().filter(move |t| t.fate == fate)
+    }
+
+    /// Whether the file fills the whole network.
+    pub fn is_complete(&self) -> bool {
+        self.count(Fate::Missing) == 0 && self.count(Fate::WrongShape) == 0
+    }
+}
+
+impl fmt::Display for MatchReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for TensorMatch { fate, parameter, tensor } in &self.tensors {
+            let fate = match fate {
+                Fate::Matched => "matched",
+                Fate::Reshaped => "reshaped",
+                Fate::WrongShape => "wrong shape",
+                Fate::Missing => "missing",
+                Fate::Unused => "unused",
+                Fate::Ignored => "ignored",
+            };
+            write!(f, "{fate:<11}")?;
+            match (parameter, tensor) {
+                (Some((name, shape)), Some((_, same))) if shape == same => write!(f, "  {name} {shape}")?,
+                (Some((name, shape)), Some((_, other))) => write!(f, "  {name} {shape} from {other}")?,
+                (Some((name, shape)), None) | (None, Some((name, shape))) => write!(f, "  {name} {shape}")?,
+                (None, None) => {}
+            }
+            writeln!(f)?;
+        }
+        let count = |fate| self.count(fate);
+        write!(
+            f,
+            "{} matched, {} reshaped, {} of the wrong shape, {} missing, {} unused",
+            count(Fate::Matched),
+            count(Fate::Reshaped),
+            count(Fate::WrongShape),
+            count(Fate::Missing),
+            count(Fate::Unused)
+        )
+    }
+}
+
+/// How `weights` meet the parameters of `graph` (the optimiser's own memory aside).
+///
+/// Names are compared as they are, then without what frameworks wrap around them (`module.`, `model.`, ...).
+/// PyTorch's `num_batches_tracked` is ignored.
+///
+/// ```
+/// use ocellus_formats::{Fate, match_report};
+/// use ocellus_graph::{Builder, Dense};
+/// use ocellus_tensor::{Tensor, Weights};
+/// let mut b = Builder::new("net");
+/// let x = b.input("x", [1, 4]);
+/// let y = b.linear("fc", x, Dense::new(2));
+/// b.output("output", y);
+/// let weights = Weights::from([("module.fc.weight".to_string(), Tensor::zeros([2, 4]))]);
+/// let report = match_report(&b.finish()?, &weights);
+/// assert_eq!((report.count(Fate::Matched), report.count(Fate::Missing)), (1, 1));
+/// # Ok::<(), ocellus_graph::GraphError>(())
+/// ```
+pub fn match_report(graph: &Graph, weights: &Weights) -> MatchReport {
+    let wanted: BTreeSet<&str> =
+        graph.params().iter().filter(|p| p.role != Role::State).map(|p| p.name.as_str()).collect();
+    let mut found: BTreeMap<&str, &str> = BTreeMap::new(); // parameter -> tensor
+    for name in weights.keys() {
+        if let Some(parameter) = unwrapped(name).find(|bare| wanted.contains(bare)) {
+            // The tensor of exactly the parameter's name wins over a wrapped one.
+            let known = found.entry(parameter).or_insert(name);
+            if name == parameter {
+                *known = name;
+            }
+        }
+    }
+    let used: BTreeSet<&str> = found.values().copied().collect();
+    let mut tensors = Vec::new();
+    for param in graph.params().iter().filter(|p| p.role != Role::State) {
+        let tensor = found.get(param.name.as_str()).and_then(|&name| Some((name, weights.get(name)?)));
+        let fate = match tensor {
+            None => Fate::Missing,
+            Some((_, tensor)) => shapes_meet(&param.shape, tensor.shape()),
+        };
+        let tensor = tensor.map(|(name, tensor)| (name.to_string(), tensor.shape().clone()));
+        tensors.push(TensorMatch {
+            fate,
+            parameter: Some((param.name.clone(), param.shape.clone())),
+            tensor,
+        });
+    }
+    for (name, tensor) in weights.iter().filter(|(name, _)| !used.contains(name.as_str())) {
+        let counter = name.rsplit('.').next() == Some("num_batches_tracked");
+        let fate = if counter { Fate::Ignored } else { Fate::Unused };
+        tensors.push(TensorMatch {
+            fate,
+            parameter: None,
+            tensor: Some((name.clone(), tensor.shape().clone())),
+        });
+    }
+    MatchReport { tensors }
+}
+
+/// The tensors of `weights` that fit `graph`, under its names and in its shapes, and the report of all.
+pub fn fit_weights(graph: &Graph, mut weights: Weights) -> (Weights, MatchReport) {
+    let report = match_report(graph, &weights);
+    let mut fitted = Weights::new();
+    for line in &report.tensors {
+        let (Fate::Matched | Fate::Reshaped, Some((parameter, shape)), Some((name, _))) =
+            (line.fate, &line.parameter, &line.tensor)
+        else {
+            continue;
+        };
+        if let Some(Ok(tensor)) = weights.remove(name).map(|tensor| tensor.reshape(shape.clone())) {
+            fitted.insert(parameter.clone(), tensor);
+        }
+    }
+    (fitted, report)
+}
+
+/// The name as it is, and with one wrapper after the other taken off.
+fn unwrapped(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| {
+        WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)).filter(|bare| !bare.is_empty())
+    })
+}
+
+fn shapes_meet(parameter: &Shape, tensor: &Shape) -> Fate {
+    let without_ones = |shape: &Shape| shape.iter().copied().filter(|&size| size != 1).collect::<Vec<_>>();
+    if parameter == tensor {
+        Fate::Matched
+    } else if without_ones(parameter) == without_ones(tensor) {
+        Fate::Reshaped
+    } else {
+        Fate::WrongShape
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocellus_graph::{BatchNormSpec, Builder, Dense};
+    use ocellus_tensor::Tensor;
+
+    fn graph() -> Graph {
+        let mut b = Builder::new("net");
+        let x = b.input("x", [2, 4]);
+        let x = b.linear("fc", x, Dense::new(3));
+        let x = b.batch_norm("bn", x, BatchNormSpec::default());
+        b.output("output", x);
+        b.finish().unwrap()
+    }
+
+    #[test]
+    fn every_fate_is_told() {
+        let named = |name: &str, shape: &[usize]| (name.to_string(), Tensor::zeros(shape));
+        let weights = Weights::from([
+            named("module.fc.weight", &[3, 4, 1, 1]),
+            named("module.fc.bias", &[3]),
+            named("module.bn.weight", &[5]),
+            named("module.bn.num_batches_tracked", &[]),
+            named("module.head.bias", &[7]),
+        ]);
+        let (fitted, report) = fit_weights(&graph(), weights);
+        let fates =
+            [Fate::Matched, Fate::Reshaped, Fate::WrongShape, Fate::Missing, Fate::Unused, Fate::Ignored];
+        assert_eq!(fates.map(|fate| report.count(fate)), [1, 1, 1, 3, 1, 1]);
+        assert!(!report.is_complete());
+        assert_eq!(fitted.len(), 2);
+        assert_eq!(fitted["fc.weight"].shape().dims(), [3, 4]);
+        let text = report.to_string();
+        assert!(text.contains("wrong shape  bn.weight (3) from (5)"), "{text}");
+        assert!(text.ends_with("1 matched, 1 reshaped, 1 of the wrong shape, 3 missing, 1 unused"), "{text}");
+    }
+
+    #[test]
+    fn the_exact_name_wins_and_sizes_that_only_agree_in_number_do_not_fit() {
+        let weights = Weights::from([
+            ("fc.weight".to_string(), Tensor::full([3, 4], 1.0)),
+            ("model.fc.weight".to_string(), Tensor::full([3, 4], 2.0)),
+            ("fc.bias".to_string(), Tensor::zeros([1, 3])),
+            ("bn.bias".to_string(), Tensor::zeros([4, 3])),
+        ]);
+        let (fitted, report) = fit_weights(&graph(), weights);
+        assert_eq!(fitted["fc.weight"].data()[0], 1.0);
+        assert_eq!((report.count(Fate::Unused), report.count(Fate::WrongShape)), (1, 1));
+    }
+}
