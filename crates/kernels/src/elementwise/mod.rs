@@ -3,9 +3,12 @@
 //! `flat` and `plane` run a formula of block vectors over slices; every kernel here and in [`crate::norm`] and
 //! [`crate::update`] is such a formula. The formula's author writes neither threads nor tails.
 
+mod activation;
 mod basic;
 mod blocked;
 mod channel;
+mod dropout;
+pub(crate) mod exp;
 pub(crate) mod flat;
 pub(crate) mod operands;
 pub(crate) mod plane;
@@ -13,6 +16,7 @@ pub(crate) mod sum;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use activation::{Activation, activation, activation_grad};
 pub use basic::{add, add_relu, axpy, copy, fill, mul, relu, relu_grad, scale, sub};
 pub use blocked::Blocked;
 pub(crate) use blocked::{Part, Parts};
@@ -20,4 +24,6 @@ pub use channel::{
     bias_add, bias_add_plain, channel_sum, channel_sum_plain, channel_sum_plain_scratch_len,
     channel_sum_scratch_len,
 };
+pub use dropout::{dropout, dropout_blocked};
+pub use exp::{EXP_M1_ULPS, EXP_ULPS, SIGMOID_ULPS, TANH_ULPS};
 pub use operands::Source;
