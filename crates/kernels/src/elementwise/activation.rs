@@ -149,7 +149,7 @@ fn gate<S: Simd>(s: S, x: S::F) -> S::F {
 /// Twice the argument of GELU's tanh, 2 sqrt(2 / pi) (x + 0.044715 x^3), and its derivative.
 #[inline(always)]
 fn gelu_argument<S: Simd>(s: S, x: S::F) -> [S::F; 2] {
-    const LINEAR: f32 = 1.595_769_1;
+    const LINEAR: f32 = 1.595_769;
     const CUBIC: f32 = 0.044_715 * LINEAR;
     let square = s.mul(x, x);
     let argument = s.mul(x, s.fmadd(s.splat(CUBIC), square, s.splat(LINEAR)));

@@ -81,7 +81,7 @@ pub(crate) fn sigmoid_slope<S: Simd>(s: S, x: S::F) -> S::F {
 #[inline(always)]
 pub(crate) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
     const COEFFICIENTS: [f32; 5] =
-        [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
+        [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
     let (one, size) = (s.splat(1.0), abs(s, x));
     let e = exp(s, s.mul(size, s.splat(-2.0)));
     let far = s.div(s.sub(one, e), s.add(one, e));
