@@ -1,1 +1,37 @@
-fn main() {}
+//! The command line: `ocellus COMMAND ...`.
+//!
+//! What a command finds goes to standard output (with `--json`, as one JSON object), everything else to standard
+//! error. A failure is one sentence and exit status 1; a wrong command line is exit status 2.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod console;
+mod memory;
+mod network;
+mod progress;
+mod words;
+
+use std::process::ExitCode;
+
+use args::{Command, Ocellus};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let Ocellus { command, common } = Ocellus::parse();
+    let done = match command {
+        Command::Train(args) => commands::train::run(args, &common),
+        Command::Val(args) => commands::val::run(args, &common),
+        Command::Predict(args) => commands::predict::run(args, &common),
+        Command::Summary(args) => commands::summary::run(args, &common),
+        Command::Run(args) => commands::run::run(args, &common),
+        Command::Bench(args) => commands::bench::run(args, &common),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::complain(&format!("error: {}", words::one_sentence(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}

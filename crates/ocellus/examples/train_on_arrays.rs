@@ -4,7 +4,9 @@
 //! cargo run --release -p ocellus --example train_on_arrays
 //! ```
 
-use ocellus::{BatchNormSpec, Builder, Conv, Dense, Graph, GraphError, Tensor, Trainer, TrainerOptions, ValueId};
+use ocellus::{
+    BatchNormSpec, Builder, Conv, Dense, Graph, GraphError, Tensor, Trainer, TrainerOptions, ValueId,
+};
 
 const SIDE: usize = 12;
 const CLASSES: [&str; 3] = ["bar", "square", "cross"];

@@ -93,12 +93,12 @@ pub mod formats {
 
 /// Runs on image folders: settings, the loop, checkpoints, validation and prediction.
 pub mod train {
+    pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, recipe, schedule};
     pub use ocellus_train::{
         BUILT_IN, Choices, EpochRecord, EpochTime, Guess, Images, LABEL, Optimiser, Outcome, Predictor,
         Prepared, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TrainConfig, TrainError,
-        Validator, Watch, match_classes, preprocess_of, resume, start,
+        Validator, Watch, begin, match_classes, preprocess_of, resume, start,
     };
-    pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, recipe, schedule};
 }
 
 /// This machine: its instructions, its threads, and what it could do at best.

@@ -116,7 +116,9 @@ fn unsafe_stands_only_where_it_may() {
 #[test]
 fn unsafe_blocks_say_why() {
     let mut wrong = Vec::new();
-    for path in sources(&crates().join("kernels/src")).into_iter().chain([crates().join("tensor/src/buffer.rs")]) {
+    for path in
+        sources(&crates().join("kernels/src")).into_iter().chain([crates().join("tensor/src/buffer.rs")])
+    {
         let text = fs::read_to_string(&path).expect("a readable source");
         let lines: Vec<&str> = text.lines().collect();
         for (i, line) in lines.iter().enumerate() {

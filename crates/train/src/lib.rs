@@ -33,7 +33,7 @@ pub use optimiser::{Optimiser, RATE, STEP, append_accumulation, append_updates, 
 pub use predict::{Guess, Predictor, preprocess_of};
 pub use prepare::{Choices, Prepared};
 pub use progress::{EpochRecord, EpochTime, Progress};
-pub use run::{Outcome, resume, start};
+pub use run::{Outcome, begin, resume, start};
 pub use run_folder::RunFolder;
 pub use source::{Images, Kind, Source, kind_of};
 pub use stepper::{At, LABEL, Seen, StepGraphs, StepSetup, Stepper};

@@ -3,6 +3,7 @@
 use ocellus_data::statistics;
 use ocellus_graph::Graph;
 use ocellus_zoo as zoo;
+use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::config::{BUILT_IN, TrainConfig};
@@ -11,7 +12,8 @@ use crate::recipe::{self, Facts, OptimiserKind, ScheduleKind};
 use crate::source::{Images, Source, kind_of};
 
 /// What the user said; whatever is `None` is decided by the data and [`crate::recipe`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Choices {
     /// Path of the data; the built-in digits if absent.
     pub data: Option<String>,
@@ -47,6 +49,31 @@ pub struct Choices {
     pub checkpoint_seconds: Option<f64>,
     /// Steps between checkpoints.
     pub checkpoint_steps: Option<u64>,
+}
+
+impl Choices {
+    /// These choices, and where they leave something open, `other`'s.
+    pub fn or(self, other: Choices) -> Choices {
+        Choices {
+            data: self.data.or(other.data),
+            model: self.model.or(other.model),
+            epochs: self.epochs.or(other.epochs),
+            batch: self.batch.or(other.batch),
+            accumulate: self.accumulate.or(other.accumulate),
+            lr: self.lr.or(other.lr),
+            optimiser: self.optimiser.or(other.optimiser),
+            weight_decay: self.weight_decay.or(other.weight_decay),
+            momentum: self.momentum.or(other.momentum),
+            schedule: self.schedule.or(other.schedule),
+            label_smoothing: self.label_smoothing.or(other.label_smoothing),
+            size: self.size.or(other.size),
+            no_augment: self.no_augment || other.no_augment,
+            seed: self.seed.or(other.seed),
+            val_fraction: self.val_fraction.or(other.val_fraction),
+            checkpoint_seconds: self.checkpoint_seconds.or(other.checkpoint_seconds),
+            checkpoint_steps: self.checkpoint_steps.or(other.checkpoint_steps),
+        }
+    }
 }
 
 /// A run that may start.

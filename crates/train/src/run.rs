@@ -29,6 +29,28 @@ pub struct Outcome {
     pub images_per_second: f64,
 }
 
+/// Writes down what was asked for, decides the rest, and trains to the end: [`Prepared::new`], then [`start`].
+///
+/// A process killed at any moment of this leaves a folder that [`resume`] can go on from.
+pub fn begin(
+    choices: &Choices,
+    run: &RunFolder,
+    options: &Options,
+    watch: &mut dyn Watch,
+) -> Result<Outcome, TrainError> {
+    let text = toml::to_string(choices)
+        .map_err(|cause| TrainError::setting(format!("the settings cannot be written down: {cause}")))?;
+    let is_new = !run.exists();
+    run.write(&run.request(), &text)?;
+    let prepared = Prepared::new(choices);
+    if is_new && prepared.is_err() {
+        // What was asked for cannot be: nothing was started here.
+        let _ = std::fs::remove_file(run.request());
+        let _ = std::fs::remove_dir(run.path());
+    }
+    start(&prepared?, run, options, watch)
+}
+
 /// Starts the run `prepared` in the empty folder `run` and trains to the end.
 ///
 /// Errors: the network does not fit memory or data, the loss is no longer a number, a file cannot be written. What
@@ -61,13 +83,16 @@ pub fn resume(
     watch: &mut dyn Watch,
 ) -> Result<Outcome, TrainError> {
     run.clean();
+    if !run.config().is_file() {
+        return begin(&choices.clone().or(requested(run)?), run, options, watch);
+    }
     let mut config = TrainConfig::of_run(run)?;
-    let same = TrainConfig { ..config.clone() };
+    let before = config.clone();
     apply(choices, &mut config, run)?;
     let found = Checkpoint::find(run)?;
     let prepared = Prepared::from_config(config)?;
     prepared.images.notes.iter().for_each(|note| watch.note(note));
-    if prepared.config != same {
+    if prepared.config != before {
         run.write(&run.config(), &prepared.config.to_toml()?)?;
     }
     let beginning = match found {
@@ -80,6 +105,16 @@ pub fn resume(
     Fit::new(&prepared, run, options, beginning, watch)?.finish()
 }
 
+/// What a run that was killed while it read its data had been asked for.
+fn requested(run: &RunFolder) -> Result<Choices, TrainError> {
+    let path = run.request();
+    let text = std::fs::read_to_string(&path)
+        .map_err(|_| TrainError::setting(format!("{} holds no run to continue", run.path().display())))?;
+    toml::from_str(&text).map_err(|cause| {
+        TrainError::setting(format!("{}: {}; start a new run", path.display(), cause.message()))
+    })
+}
+
 fn beginning_at(
     found: Found,
     prepared: &Prepared,
@@ -90,7 +125,7 @@ fn beginning_at(
     warning.iter().for_each(|warning| watch.note(warning));
     let identity = identity_of(prepared)?;
     let differs =
-        match (&identity.config == &checkpoint.identity.config, identity.data == checkpoint.identity.data) {
+        match (identity.config == checkpoint.identity.config, identity.data == checkpoint.identity.data) {
             (true, true) => {
                 let Checkpoint { weights, state, progress, .. } = checkpoint;
                 return Ok(Beginning { weights, state, progress });

@@ -10,8 +10,8 @@ use ocellus_formats::{FormatError, write_atomically};
 use crate::TrainError;
 use crate::progress::{EpochRecord, EpochTime};
 
-/// A folder that holds one run: `best.safetensors`, `last.ckpt`, `last.prev.ckpt`, `config.toml`, `results.csv`,
-/// `metrics.json`.
+/// A folder that holds one run: `best.safetensors`, `last.ckpt`, `last.prev.ckpt`, `request.toml`,
+/// `config.toml`, `results.csv`, `metrics.json`, and `split.json` where the data was divided by seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder {
     path: PathBuf,
@@ -65,7 +65,7 @@ impl RunFolder {
 
     /// Whether a run was started here.
     pub fn exists(&self) -> bool {
-        self.config().is_file()
+        self.config().is_file() || self.request().is_file()
     }
 
     /// The folder.
@@ -96,6 +96,11 @@ impl RunFolder {
     /// All settings of the run.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.toml")
+    }
+
+    /// What the user asked for, from which the settings are made once the data has been read.
+    pub fn request(&self) -> PathBuf {
+        self.path.join("request.toml")
     }
 
     /// One line per epoch.

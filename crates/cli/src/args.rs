@@ -1,0 +1,67 @@
+//! What may be said on the command line?
+
+use clap::{Args, Parser, Subcommand};
+use ocellus::Options;
+
+use crate::commands::{bench, predict, run, summary, train, val};
+
+/// Convolutional networks: train them on images, see what they are, run them.
+#[derive(Debug, Parser)]
+#[command(name = "ocellus", version, max_term_width = 100, after_help = EXAMPLE)]
+pub struct Ocellus {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+const EXAMPLE: &str =
+    "Example: `ocellus train` alone trains on the built-in digits in seconds and says what to type next.";
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Print one JSON object on standard output, everything else on standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Threads to compute with; results are the same for any number [default: one per core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Seed of everything random [default: 0]
+    #[arg(long, global = true, value_name = "S", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
+}
+
+impl Common {
+    /// The machine as the user wants it used.
+    pub fn machine(&self) -> Options {
+        match self.threads {
+            Some(threads) => Options::default().with_threads(threads.into()),
+            None => Options::default(),
+        }
+    }
+
+    /// The seed, 0 unless given.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network on images (on built-in digits if none are given)
+    Train(train::TrainArgs),
+    /// Measure a trained network on validation or test images
+    Val(val::ValArgs),
+    /// Classify pictures
+    Predict(predict::PredictArgs),
+    /// Show what a network is: layers, shapes, parameters, cost, memory
+    Summary(summary::SummaryArgs),
+    /// Put raw numbers through a network: outputs, and all gradients
+    Run(run::RunArgs),
+    /// Measure a network's speed against this machine's own peak
+    Bench(bench::BenchArgs),
+}

@@ -1,0 +1,8 @@
+//! The commands, a file each: what may be said, what is done, what is printed.
+
+pub mod bench;
+pub mod predict;
+pub mod run;
+pub mod summary;
+pub mod train;
+pub mod val;

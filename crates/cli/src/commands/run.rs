@@ -1,0 +1,251 @@
+//! `ocellus run`: raw numbers in, raw numbers out, so that anyone can check Ocellus against anything.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use ocellus::formats::{check_weights, npy, npz, safetensors};
+use ocellus::{Graph, Request, Session, Tensor, ValueId, Weights, differentiate};
+use serde_json::json;
+
+use crate::args::Common;
+use crate::console;
+use crate::network::Network;
+
+const EXAMPLE: &str = "\
+Examples:
+  ocellus run resnet50 --input input=x.npy --output output=y.npy
+  ocellus run resnet18 --weights w.safetensors --input input=x.npy --input label=t.npy \\
+      --output output=y.npy --train-mode --backward loss --grads g.npz
+
+Each input has the shape of its file. NAME after --output is an output, a loss, or any node. With --backward a
+classifier gets the input `label` (class indices) and the loss `loss` (mean softmax cross-entropy); g.npz holds one
+array per trained parameter and one per input that the loss depends on.";
+
+/// What may be said after `ocellus run`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct RunArgs {
+    /// Name in the zoo, run folder or model file
+    #[arg(value_name = "NET")]
+    pub net: String,
+    /// Weights and statistics by parameter name (.safetensors) [default: the model's own, or random by --seed]
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Numbers for an input (.npy)
+    #[arg(long = "input", value_name = "NAME=FILE", required = true, value_parser = parse_named)]
+    pub inputs: Vec<(String, PathBuf)>,
+    /// Where to write an output's numbers (.npy)
+    #[arg(long = "output", value_name = "NAME=FILE", value_parser = parse_named)]
+    pub outputs: Vec<(String, PathBuf)>,
+    /// As in training: BatchNorm by the batch's statistics, dropout active
+    #[arg(long)]
+    pub train_mode: bool,
+    /// Compute the gradients of this loss
+    #[arg(long, value_name = "LOSS", requires = "grads")]
+    pub backward: Option<String>,
+    /// Where to write all gradients (.npz)
+    #[arg(long, value_name = "FILE", requires = "backward")]
+    pub grads: Option<PathBuf>,
+}
+
+/// Reads `NAME=FILE`.
+fn parse_named(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.into(), file.into())),
+        _ => Err("say which and where: NAME=FILE.npy".into()),
+    }
+}
+
+/// The gradients that were asked for: the name in the archive, and the output that holds it.
+type Slopes = Vec<(String, String)>;
+
+/// Runs a network once.
+pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<()> {
+    if args.outputs.is_empty() && args.grads.is_none() {
+        bail!("nothing is asked for; add --output NAME=FILE.npy or --backward LOSS --grads FILE.npz");
+    }
+    let inputs = read_inputs(&args)?;
+    let (mut graph, weights) = network(&args, &inputs, common)?;
+    if args.train_mode {
+        graph = graph.for_training()?;
+    }
+    if let Some(loss) = &args.backward {
+        graph = with_loss(graph, loss)?;
+    }
+    for (name, _) in &args.outputs {
+        expose(&mut graph, name)?;
+    }
+    let slopes = match &args.backward {
+        Some(loss) => with_gradients(&mut graph, loss, &args)?,
+        None => Slopes::new(),
+    };
+    let mut session = Session::new(&graph, &common.machine())?;
+    session.load(&weights)?;
+    session.set_random(common.seed(), 0);
+    set_inputs(&mut session, &graph, &inputs)?;
+    session.run();
+    write_results(&args, &session, &slopes, common)
+}
+
+fn read_inputs(args: &RunArgs) -> anyhow::Result<Vec<(String, Tensor)>> {
+    args.inputs.iter().map(|(name, file)| Ok((name.clone(), npy::read(file)?))).collect()
+}
+
+/// The network for inputs of these shapes, and its weights.
+fn network(args: &RunArgs, inputs: &[(String, Tensor)], common: &Common) -> anyhow::Result<(Graph, Weights)> {
+    let image = inputs.iter().find_map(|(_, tensor)| <[usize; 4]>::try_from(tensor.shape().dims()).ok());
+    let is_empty = |tensor: &Tensor| tensor.data().is_empty();
+    if let Some((name, _)) = inputs.iter().find(|(_, tensor)| is_empty(tensor)) {
+        bail!("the file for input {name} holds no numbers");
+    }
+    let named = Network::find(&args.net, None);
+    // A network from the zoo is made for the image; others are fitted to it below.
+    let network = match (&named, image) {
+        (Ok(Network { model: None, .. }), Some(shape)) => Network::find(&args.net, Some(shape))?,
+        _ => named?,
+    };
+    let mut graph = network.graph.clone();
+    let batch = inputs.iter().find_map(|(_, tensor)| tensor.shape().first().copied());
+    if let Some(batch) = batch {
+        graph = graph.with_batch(batch)?;
+    }
+    for (name, tensor) in inputs {
+        if graph.find_input(name).is_some_and(|id| graph.shape(id) != tensor.shape()) {
+            graph = graph.with_input(name, tensor.shape().clone()).with_context(|| {
+                format!("input {name} cannot have the shape {} of its file", tensor.shape())
+            })?;
+        }
+    }
+    let weights = match &args.weights {
+        Some(file) => read_weights(file, &graph)?,
+        None => network.weights(common.seed()),
+    };
+    Ok((graph, weights))
+}
+
+fn read_weights(file: &std::path::Path, graph: &Graph) -> anyhow::Result<Weights> {
+    let mut weights = safetensors::read(file)?.weights;
+    // PyTorch counts batches; nothing reads that.
+    weights.retain(|name, _| !name.ends_with("num_batches_tracked"));
+    check_weights(graph, &weights).map_err(|fault| {
+        anyhow::anyhow!(
+            "{} does not fit {}: {fault}; give that network's own weights",
+            file.display(),
+            graph.name
+        )
+    })?;
+    Ok(weights)
+}
+
+/// The network with the loss `loss` as its only one; a classifier without losses gets one.
+fn with_loss(graph: Graph, loss: &str) -> anyhow::Result<Graph> {
+    let graph = match graph.losses().is_empty() {
+        true if loss == "loss" => graph.with_classifier_loss(0.0)?,
+        true => bail!(
+            "{} has no loss called {loss}; a classifier without losses gets one called loss",
+            graph.name
+        ),
+        false => graph,
+    };
+    let mut kept: Vec<&str> = graph.outputs().iter().map(|output| output.name.as_str()).collect();
+    kept.push(loss);
+    Ok(graph.prune(&kept)?)
+}
+
+/// Makes sure that `name` is handed out: an output, a loss, or the first value of a node.
+fn expose(graph: &mut Graph, name: &str) -> anyhow::Result<()> {
+    let is_known = graph.find_output(name).is_some() || graph.losses().iter().any(|loss| loss.name == name);
+    if is_known {
+        return Ok(());
+    }
+    let Some(value) = graph.find_node(name).and_then(|id| graph.node(id).outputs.first().copied()) else {
+        let outputs: Vec<&str> = graph.outputs().iter().map(|output| output.name.as_str()).collect();
+        bail!(
+            "{} has no output, loss or node called {name}; its outputs are {}",
+            graph.name,
+            outputs.join(", ")
+        );
+    };
+    graph.add_output(name, value);
+    Ok(())
+}
+
+/// Appends the gradients and hands each out.
+fn with_gradients(graph: &mut Graph, loss: &str, args: &RunArgs) -> anyhow::Result<Slopes> {
+    let inputs = args.inputs.iter().map(|(name, _)| name.clone()).collect();
+    check_inputs_known(graph, args)?;
+    let found = differentiate(graph, &Request { inputs, params: true })
+        .with_context(|| format!("the gradients of {loss}"))?;
+    let params = found.params.iter().map(|&(id, value)| (found.graph.param(id).name.clone(), value));
+    let named: Vec<(String, ValueId)> = params.chain(found.inputs.iter().cloned()).collect();
+    *graph = found.graph;
+    let mut slopes = Slopes::new();
+    for (name, value) in named {
+        let output = format!("gradient of {name}");
+        graph.add_output(&output, value);
+        slopes.push((name, output));
+    }
+    Ok(slopes)
+}
+
+fn check_inputs_known(graph: &Graph, args: &RunArgs) -> anyhow::Result<()> {
+    for (name, _) in &args.inputs {
+        if graph.find_input(name).is_none() {
+            bail!("{} has no input called {name}; its inputs are {}", graph.name, input_names(graph));
+        }
+    }
+    Ok(())
+}
+
+fn input_names(graph: &Graph) -> String {
+    let names: Vec<&str> = graph.inputs().iter().map(|&id| graph.value(id).name.as_str()).collect();
+    names.join(", ")
+}
+
+fn set_inputs(session: &mut Session, graph: &Graph, inputs: &[(String, Tensor)]) -> anyhow::Result<()> {
+    for &id in graph.inputs() {
+        let needed = graph.value(id);
+        if !inputs.iter().any(|(name, _)| *name == needed.name) {
+            let name = &needed.name;
+            bail!("the input {name} {} is missing; add --input {name}=FILE.npy", needed.shape);
+        }
+    }
+    for (name, tensor) in inputs {
+        let Some(id) = graph.find_input(name) else {
+            bail!("{} has no input called {name}; its inputs are {}", graph.name, input_names(graph));
+        };
+        if graph.shape(id) != tensor.shape() {
+            bail!(
+                "input {name} has shape {} in its file, the network needs {}",
+                tensor.shape(),
+                graph.shape(id)
+            );
+        }
+        session.set_input(name, tensor.data())?;
+    }
+    Ok(())
+}
+
+fn write_results(args: &RunArgs, session: &Session, slopes: &Slopes, common: &Common) -> anyhow::Result<()> {
+    let mut written = serde_json::Map::new();
+    for (name, file) in &args.outputs {
+        let tensor = session.output_tensor(name)?;
+        npy::write(file, &tensor)?;
+        written.insert(name.clone(), json!({"file": file, "shape": tensor.shape().dims()}));
+    }
+    if let Some(file) = &args.grads {
+        let arrays: Result<Weights, _> = slopes
+            .iter()
+            .map(|(name, output)| {
+                Ok::<_, ocellus::EngineError>((name.clone(), session.output_tensor(output)?))
+            })
+            .collect();
+        npz::write(file, &arrays?)?;
+    }
+    if common.json {
+        let loss = args.backward.as_ref().and_then(|name| session.output(name).ok()?.first().copied());
+        console::say_json(&json!({"outputs": written, "grads": args.grads, "loss": loss}))?;
+    }
+    Ok(())
+}

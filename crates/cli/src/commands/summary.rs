@@ -1,0 +1,124 @@
+//! `ocellus summary`: what is this network?
+
+use clap::Args;
+use ocellus::train::{Optimiser, StepGraphs, StepSetup};
+use ocellus::{Graph, Options, Plan, Summary};
+use serde_json::{Value, json};
+
+use crate::args::Common;
+use crate::network::{Network, parse_input};
+use crate::{console, words};
+
+const EXAMPLE: &str = "\
+Examples:
+  ocellus summary resnet50
+  ocellus summary resnet20 --input 128,3,32,32 --train
+
+A training step's memory is that of SGD with momentum.";
+
+/// What may be said after `ocellus summary`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct SummaryArgs {
+    /// Name in the zoo, run folder or model file
+    #[arg(value_name = "NET")]
+    pub net: String,
+    /// Shape of the input
+    #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
+    pub input: Option<[usize; 4]>,
+    /// Show the whole training step: loss, gradients and updates too
+    #[arg(long)]
+    pub train: bool,
+}
+
+/// Exact peak memory of plans for this machine, in bytes.
+struct Planned {
+    inference: u64,
+    /// Or why the network cannot be trained as it is.
+    training: Result<u64, String>,
+}
+
+/// Summarises.
+pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
+    let graph = Network::find(&args.net, args.input)?.graph;
+    let step = training_step(&graph);
+    let planned = planned(&graph, &step, &common.machine())?;
+    let shown = match (args.train, step) {
+        (true, step) => Summary::of(&step?.gradients),
+        (false, _) => Summary::of(&graph),
+    };
+    // What the network is, even where its training step is shown.
+    let own = Summary::of(&graph);
+    let summary = Summary {
+        parameters: own.parameters,
+        receptive_field: own.receptive_field,
+        layers: own.layers,
+        ..shown
+    };
+    if common.json {
+        return console::say_json(&to_json(&summary, &planned));
+    }
+    console::say(&summary.to_string());
+    console::say(&format!("planned peak memory, inference: {}", words::bytes(planned.inference)));
+    match &planned.training {
+        Ok(bytes) => console::say(&format!("planned peak memory, training step: {}", words::bytes(*bytes))),
+        Err(reason) => console::say(&format!("planned peak memory, training step: none ({reason})")),
+    }
+    Ok(())
+}
+
+/// One step of SGD with momentum on a batch as large as the input's.
+fn training_step(graph: &Graph) -> anyhow::Result<StepGraphs> {
+    let batch = graph.inputs().first().and_then(|&id| graph.shape(id).first().copied()).unwrap_or(1);
+    let setup = StepSetup { part: batch, parts: 1, smoothing: 0.0, optimiser: Optimiser::sgd(5e-4) };
+    Ok(StepGraphs::new(graph, &setup)?)
+}
+
+fn planned(graph: &Graph, step: &anyhow::Result<StepGraphs>, machine: &Options) -> anyhow::Result<Planned> {
+    let inference = Plan::new(&graph.for_inference()?, machine)?.bytes() as u64;
+    let training = match step {
+        Ok(step) => Ok(step.planned_bytes(machine)? as u64),
+        Err(reason) => Err(words::one_sentence(reason)),
+    };
+    Ok(Planned { inference, training })
+}
+
+fn to_json(summary: &Summary, planned: &Planned) -> Value {
+    let layers = &summary.layers;
+    let node = |node: &ocellus::NodeSummary| {
+        json!({
+            "name": node.name,
+            "op": node.op,
+            "output": node.output.dims(),
+            "parameters": node.parameters,
+            "macs": node.macs,
+        })
+    };
+    json!({
+        "name": summary.name,
+        "parameters": {
+            "trainable": summary.parameters.trainable,
+            "frozen": summary.parameters.frozen,
+            "statistics": summary.parameters.statistics,
+        },
+        "macs": summary.macs,
+        "layers": {
+            "weighted": layers.weighted,
+            "reckoning": layers.sum(),
+            "shortcut_projections": layers.shortcut_projections,
+            "gate_layers": layers.gate_layers,
+            "parallel_layers": layers.parallel_layers,
+            "auxiliary_layers": layers.auxiliary_layers,
+            "batch_norms": layers.batch_norms,
+            "weighted_modules": layers.weighted_modules,
+            "operations": layers.operations,
+        },
+        "activation_bytes": summary.activation_bytes,
+        "receptive_field": summary.receptive_field.map(|field| json!({"size": field.size, "stride": field.stride})),
+        "planned_bytes": {
+            "inference": planned.inference,
+            "training": planned.training.as_ref().ok(),
+        },
+        "nodes": summary.nodes.iter().map(node).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,244 @@
+//! `ocellus train`: images to a run folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use ocellus::train::recipe::{OptimiserKind, ScheduleKind};
+use ocellus::train::{BUILT_IN, Choices, Outcome, RunFolder, Source, begin, resume};
+
+use crate::args::Common;
+use crate::progress::Display;
+use crate::{console, words};
+
+/// Where runs go unless told otherwise.
+const RUNS: &str = "runs";
+/// The digit whose picture a run on the built-in digits leaves behind, to be classified.
+const SAMPLE: &str = "7";
+
+const EXAMPLE: &str = "\
+Examples:
+  ocellus train                                     the built-in digits, in seconds
+  ocellus train photos/ --model resnet18 --epochs 20
+  ocellus train photos/ --model resnet18 --out runs/photos --resume
+
+DATA is a folder with train/ and val/ of class folders, a folder of class folders, a .tar or .tar.gz of
+either, MNIST (IDX) files, or CIFAR-10 binary files.";
+
+/// What may be said after `ocellus train`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct TrainArgs {
+    /// Images to train on [default: the built-in digits]
+    #[arg(value_name = "DATA")]
+    pub data: Option<String>,
+    /// Network from the zoo, such as resnet20 or resnet50 [default: by the size of the images]
+    #[arg(long, value_name = "NET")]
+    pub model: Option<String>,
+    /// Times that every image is seen [default: 10; 30 for fewer than 5,000 images]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<usize>,
+    /// Images in a step [default: 128; 32 for large images; less for few images]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Compute each batch in K parts, to save memory [default: 1]
+    #[arg(long, value_name = "K")]
+    pub accumulate: Option<usize>,
+    /// Highest learning rate [default: by optimizer, batch and network]
+    #[arg(long, value_name = "RATE")]
+    pub lr: Option<f64>,
+    /// What updates the weights [default: sgd]
+    #[arg(long, alias = "optimiser", value_enum, value_name = "NAME")]
+    pub optimizer: Option<OptimizerName>,
+    /// How the learning rate moves [default: one-cycle]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub schedule: Option<ScheduleName>,
+    /// Weight decay [default: 0.0005 for sgd, 0.01 for adamw]
+    #[arg(long, value_name = "X")]
+    pub weight_decay: Option<f32>,
+    /// Momentum of sgd [default: 0.9]
+    #[arg(long, value_name = "X")]
+    pub momentum: Option<f32>,
+    /// Share of each target spread evenly over the classes [default: 0.05 with BatchNorm, else 0]
+    #[arg(long, value_name = "X")]
+    pub label_smoothing: Option<f32>,
+    /// Height and width of the network's input, in pixels [default: small images' own, else the network's]
+    #[arg(long, value_name = "PIXELS")]
+    pub size: Option<u32>,
+    /// Show training images as they are: no shifts, crops or flips
+    #[arg(long)]
+    pub no_augment: bool,
+    /// Share of the images that validate, where the data does not say [default: 0.2]
+    #[arg(long, value_name = "X")]
+    pub val_fraction: Option<f64>,
+    /// Run folder to make [default: runs/train, runs/train2, ...]
+    #[arg(long, value_name = "RUN")]
+    pub out: Option<PathBuf>,
+    /// Go on with RUN (or --out, or the latest in runs/), to the same bits as without a stop
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    pub resume: Option<Option<PathBuf>>,
+    /// Steps between checkpoints, besides the one at each epoch's end
+    #[arg(long, value_name = "N")]
+    pub checkpoint_steps: Option<u64>,
+    /// Seconds between checkpoints, besides the one at each epoch's end [default: 60]
+    #[arg(long, value_name = "S")]
+    pub checkpoint_seconds: Option<f64>,
+}
+
+/// Optimisers by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum OptimizerName {
+    /// Stochastic gradient descent with Nesterov momentum.
+    Sgd,
+    /// Adam with decoupled weight decay.
+    Adamw,
+}
+
+/// Schedules by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ScheduleName {
+    /// Always the same.
+    Constant,
+    /// A short warm-up, then half a cosine down to 0.
+    Cosine,
+    /// Up over the first quarter, then down to 0.
+    OneCycle,
+}
+
+impl TrainArgs {
+    fn choices(&self, common: &Common) -> Choices {
+        Choices {
+            data: self.data.clone(),
+            model: self.model.clone(),
+            epochs: self.epochs,
+            batch: self.batch,
+            accumulate: self.accumulate,
+            lr: self.lr,
+            optimiser: self.optimizer.map(|name| match name {
+                OptimizerName::Sgd => OptimiserKind::Sgd,
+                OptimizerName::Adamw => OptimiserKind::AdamW,
+            }),
+            weight_decay: self.weight_decay,
+            momentum: self.momentum,
+            schedule: self.schedule.map(|name| match name {
+                ScheduleName::Constant => ScheduleKind::Constant,
+                ScheduleName::Cosine => ScheduleKind::Cosine,
+                ScheduleName::OneCycle => ScheduleKind::OneCycle,
+            }),
+            label_smoothing: self.label_smoothing,
+            size: self.size,
+            no_augment: self.no_augment,
+            seed: common.seed,
+            val_fraction: self.val_fraction,
+            checkpoint_seconds: self.checkpoint_seconds,
+            checkpoint_steps: self.checkpoint_steps,
+        }
+    }
+
+    /// The run to go on with, if the user wants that and it was started.
+    fn resumed(&self) -> anyhow::Result<Option<RunFolder>> {
+        let Some(named) = &self.resume else { return Ok(None) };
+        if let (Some(named), Some(out)) = (named, &self.out)
+            && named != out
+        {
+            bail!("--resume {} and --out {} name two runs; give one", named.display(), out.display());
+        }
+        let run = match named.as_ref().or(self.out.as_ref()) {
+            Some(path) => RunFolder::at(path),
+            None => match RunFolder::latest(Path::new(RUNS)) {
+                Some(run) => run,
+                None => bail!("there is no run in {RUNS}/ to go on with; name its folder: --resume RUN"),
+            },
+        };
+        if run.exists() {
+            return Ok(Some(run));
+        }
+        if self.out.is_none() && self.data.is_none() && self.model.is_none() {
+            bail!(
+                "{} holds no run to go on with; check the path, or start one without --resume",
+                run.path().display()
+            );
+        }
+        Ok(None)
+    }
+
+    /// The folder for a new run.
+    fn new_folder(&self) -> anyhow::Result<RunFolder> {
+        let named = self.out.clone().or_else(|| self.resume.clone().flatten());
+        Ok(match named {
+            Some(path) => RunFolder::create(path)?,
+            None => RunFolder::next_free(Path::new(RUNS))?,
+        })
+    }
+}
+
+/// Trains.
+pub fn run(args: TrainArgs, common: &Common) -> anyhow::Result<()> {
+    let choices = args.choices(common);
+    let machine = common.machine();
+    let mut display = Display::new(common.json);
+    let outcome = match args.resumed()? {
+        Some(run) => resume(&run, &choices, &machine, &mut display),
+        None => begin(&choices, &args.new_folder()?, &machine, &mut display),
+    };
+    display.end();
+    let outcome = outcome?;
+    if common.json {
+        return console::say_json(&serde_json::json!({
+            "run": outcome.run,
+            "best": outcome.best,
+            "last": outcome.last,
+            "images_per_second": outcome.images_per_second,
+        }));
+    }
+    let best = &outcome.best;
+    console::say(&format!(
+        "best: epoch {}, top1 {}, loss {:.3}: {}",
+        best.epoch,
+        words::percent(best.top1),
+        best.loss,
+        RunFolder::at(&outcome.run).best().display()
+    ));
+    tell_next(&outcome)
+}
+
+/// What to type next.
+fn tell_next(outcome: &Outcome) -> anyhow::Result<()> {
+    let config = ocellus::train::TrainConfig::of_run(&RunFolder::at(&outcome.run))?;
+    let (program, run) = (words::program(), words::quoted(&outcome.run.display().to_string()));
+    let is_built_in = config.data == BUILT_IN;
+    let picture = match is_built_in {
+        true => sample_picture(&outcome.run, config.seed)?.display().to_string(),
+        false => "PICTURE.jpg".into(),
+    };
+    let data = if is_built_in { "digits".into() } else { words::quoted(&config.data) };
+    let mut lines = vec![
+        (format!("{program} predict {run} {}", words::quoted(&picture)), "classify a picture"),
+        (format!("{program} val {run} {data}"), "precision and recall of each class"),
+        (format!("{program} summary {run}"), "what the network is"),
+    ];
+    if is_built_in {
+        lines.push((
+            format!("{program} train PHOTOS --model resnet18"),
+            "your own: a folder of class folders",
+        ));
+    }
+    let width = lines.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
+    console::say("next:");
+    for (command, what) in lines {
+        console::say(&format!("  {command:<width$}   {what}"));
+    }
+    Ok(())
+}
+
+/// Writes a validation digit as a PNG into the run folder.
+fn sample_picture(run: &Path, seed: u64) -> anyhow::Result<PathBuf> {
+    let source = Source { data: BUILT_IN.into(), val_fraction: 0.2, seed };
+    let split = source.open(true)?.val;
+    let is_sample = |class: u32| split.classes()[class as usize] == SAMPLE;
+    let index = split.samples().iter().position(|sample| is_sample(sample.class)).unwrap_or(0);
+    let digit = split.image(index)?;
+    let path = run.join(format!("sample-{SAMPLE}.png"));
+    image::save_buffer(&path, &digit.pixels, digit.width, digit.height, image::ColorType::L8)?;
+    Ok(path)
+}

@@ -1,0 +1,121 @@
+//! `ocellus val`: how good is a trained network on these images?
+
+use std::path::Path;
+
+use anyhow::bail;
+use clap::Args;
+use ocellus::train::metrics::{ClassReport, Metrics};
+use ocellus::train::{RunFolder, Source, TrainConfig, Validator, match_classes, preprocess_of};
+use serde::Serialize;
+
+use crate::args::Common;
+use crate::{console, network, words};
+
+const EXAMPLE: &str = "Example: ocellus val runs/train photos/";
+/// Images computed at once.
+const BATCH: usize = 64;
+
+/// What may be said after `ocellus val`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct ValArgs {
+    /// Run folder or model file
+    #[arg(value_name = "RUN")]
+    pub model: String,
+    /// Images: their val (or test) part, or all of a set that has only that [default: the run's own data]
+    #[arg(value_name = "DATA")]
+    pub data: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    images: u64,
+    top1: f64,
+    top5: f64,
+    loss: f64,
+    classes: Vec<ClassReport>,
+}
+
+/// Validates.
+pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
+    let model = network::load_model(&args.model)?;
+    let preprocess = preprocess_of(&model)?;
+    let images = source(&args, common)?.open(true)?;
+    images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
+    if images.drawn.is_some() {
+        console::complain("note: the data has no val folder; measured on the share that was drawn by seed");
+    }
+    if images.val.is_empty() {
+        bail!("there are no validation or test images in the data; put some into val/CLASS folders");
+    }
+    let class_of = match_classes(images.val.classes(), &model.classes)?;
+    let batch = BATCH.min(images.val.len());
+    let mut validator = Validator::new(&model.graph, batch, &common.machine())?;
+    validator.load(&model.weights)?;
+    let metrics = validator.measure(&images.val, &preprocess, &class_of)?;
+    let report = Report {
+        images: metrics.images(),
+        top1: metrics.top1(),
+        top5: metrics.top5(),
+        loss: metrics.loss(),
+        classes: metrics.report(&model.classes),
+    };
+    if common.json {
+        return console::say_json(&report);
+    }
+    print(&report, &metrics);
+    Ok(())
+}
+
+/// The data, divided as for training if it is the run's own.
+fn source(args: &ValArgs, common: &Common) -> anyhow::Result<Source> {
+    let run = RunFolder::at(Path::new(&args.model));
+    let config = run.config().is_file().then(|| TrainConfig::of_run(&run)).transpose()?;
+    let own = config.as_ref().map(|config| config.data.clone());
+    let Some(data) = args.data.clone().or(own) else {
+        bail!("name the images to measure on: ocellus val {} DATA", words::quoted(&args.model));
+    };
+    Ok(Source {
+        data,
+        val_fraction: config.as_ref().map_or(0.2, |config| config.val_fraction),
+        seed: common.seed.or(config.map(|config| config.seed)).unwrap_or(0),
+    })
+}
+
+fn print(report: &Report, metrics: &Metrics) {
+    let width = report.classes.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max("class".len());
+    console::say(&format!(
+        "{:<width$}  {:>9}  {:>6}  {:>6}  {:>6}",
+        "class", "precision", "recall", "F1", "images"
+    ));
+    for class in &report.classes {
+        console::say(&format!(
+            "{:<width$}  {:>9}  {:>6}  {:>6}  {:>6}",
+            class.class,
+            words::percent(class.precision),
+            words::percent(class.recall),
+            words::percent(class.f1),
+            class.images
+        ));
+    }
+    if let Some((count, actual, predicted)) = most_confused(metrics) {
+        let [actual, predicted] = [actual, predicted].map(|index| &report.classes[index].class);
+        console::say(&format!("most confused: {count} of {actual} taken for {predicted}"));
+    }
+    console::say(&format!(
+        "{} images  loss {:.3}  top1 {}  top5 {}",
+        report.images,
+        report.loss,
+        words::percent(report.top1),
+        words::percent(report.top5)
+    ));
+}
+
+/// The largest number off the diagonal of the confusion matrix, its row and column.
+fn most_confused(metrics: &Metrics) -> Option<(u64, usize, usize)> {
+    let rows = metrics.confusion();
+    let cells = rows.iter().enumerate().flat_map(|(actual, row)| {
+        row.iter().enumerate().map(move |(predicted, &count)| (count, actual, predicted))
+    });
+    cells.filter(|&(count, actual, predicted)| actual != predicted && count > 0).max_by_key(|cell| cell.0)
+}
