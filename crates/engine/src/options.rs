@@ -11,6 +11,8 @@ pub struct Options {
     pub isa: Isa,
     /// Bytes that parameters and activations together may take; a plan that needs more is refused.
     pub memory_limit: Option<usize>,
+    /// Never trade rounding for speed: no Winograd convolutions, whose error is up to 2e-4 of a layer's largest number.
+    pub exact: bool,
     /// Run every operation on its reference kernel: slow, obvious, the definition of right.
     pub reference: bool,
 }
@@ -19,7 +21,7 @@ impl Default for Options {
     /// All of this machine: one thread per available core, its best instructions, no memory limit.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { threads, isa: Isa::detect(), memory_limit: None, reference: false }
+        Options { threads, isa: Isa::detect(), memory_limit: None, exact: false, reference: false }
     }
 }
 

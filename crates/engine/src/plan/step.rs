@@ -261,7 +261,11 @@ impl Kernel {
             Kernel::Elementwise(Elementwise::Sub) => "sub",
             Kernel::Elementwise(Elementwise::Mul) => "mul",
             Kernel::ChannelSum { .. } | Kernel::ColumnSum => "bias grad",
-            Kernel::Conv { .. } => "conv",
+            Kernel::Conv { recipe, .. } => match recipe.algorithm() {
+                "direct" => "conv direct",
+                "depthwise" => "conv depthwise",
+                _ => "conv winograd",
+            },
             Kernel::ConvInputGrad(_) => "conv input grad",
             Kernel::ConvWeightGrad(_) => "conv weight grad",
         }

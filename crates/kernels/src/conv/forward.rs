@@ -10,6 +10,7 @@ use super::depthwise::{Depthwise, is_depthwise};
 use super::direct::{Direct, DirectRun, DirectSpec, Side};
 use super::pack::WeightView;
 use super::pass::Pass;
+use super::winograd::{self, WinogradSpec};
 use super::{Epilogue, InputLayout, Kind};
 
 /// How to compute `y = relu(conv(x, w) + bias + residual)`.
@@ -45,6 +46,30 @@ impl ConvForward {
         Some(ConvForward { geometry, kind: Kind::Direct(direct) })
     }
 
+    /// The recipe by Winograd's algorithm, or `None` where it does not apply or is not expected to be faster: it takes
+    /// 3x3 windows of stride 1 over blocked input. Its error is larger: see [`super::F4_ERROR`].
+    pub fn winograd(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
+        if geometry.groups > 1 {
+            return None;
+        }
+        let pass = Pass::forward(&geometry);
+        let spec = WinogradSpec {
+            isa,
+            batch: geometry.batch,
+            from: Side { channels: geometry.in_channels, size: geometry.input },
+            to: Side { channels: geometry.out_channels, size: geometry.output },
+            pass: &pass,
+            kernel_width: geometry.window.kernel[1],
+        };
+        let kind = Kind::Winograd(winograd::choose(spec)?);
+        Some(ConvForward { geometry, kind })
+    }
+
+    /// The algorithm: "direct", "depthwise", "winograd 2x2" or "winograd 4x4".
+    pub fn algorithm(&self) -> &'static str {
+        self.kind.name()
+    }
+
     /// The geometry.
     pub fn geometry(&self) -> &ConvGeometry {
         &self.geometry
@@ -70,6 +95,7 @@ impl ConvForward {
         match &self.kind {
             Kind::Direct(direct) => direct.pack(pool, &view, scale, packed),
             Kind::Depthwise(depthwise) => depthwise.pack(weight, scale, packed),
+            Kind::Winograd(winograd) => winograd.pack(pool, view(0), scale, packed),
         }
     }
 

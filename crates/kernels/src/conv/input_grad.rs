@@ -9,6 +9,7 @@ use super::depthwise::{Depthwise, is_depthwise};
 use super::direct::{Direct, DirectRun, DirectSpec, Side};
 use super::pack::WeightView;
 use super::pass::Pass;
+use super::winograd::{self, WinogradSpec};
 use super::{Epilogue, InputLayout, Kind};
 
 /// How to compute `dx = conv_transpose(dy, w) + add`.
@@ -40,6 +41,30 @@ impl ConvInputGrad {
         Some(ConvInputGrad { geometry, kind: Kind::Direct(direct) })
     }
 
+    /// The recipe by Winograd's algorithm, or `None` where it does not apply or is not expected to be faster: it takes
+    /// 3x3 windows of stride 1 over blocked input. Its error is larger: see [`super::F4_ERROR`].
+    pub fn winograd(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
+        if geometry.groups > 1 {
+            return None;
+        }
+        let pass = Pass::gradient(&geometry).into_iter().next()?;
+        let spec = WinogradSpec {
+            isa,
+            batch: geometry.batch,
+            from: Side { channels: geometry.out_channels, size: geometry.output },
+            to: Side { channels: geometry.in_channels, size: geometry.input },
+            pass: &pass,
+            kernel_width: geometry.window.kernel[1],
+        };
+        let kind = Kind::Winograd(winograd::choose(spec)?);
+        Some(ConvInputGrad { geometry, kind })
+    }
+
+    /// The algorithm: "direct", "depthwise", "winograd 2x2" or "winograd 4x4".
+    pub fn algorithm(&self) -> &'static str {
+        self.kind.name()
+    }
+
     /// The geometry (of the forward convolution).
     pub fn geometry(&self) -> &ConvGeometry {
         &self.geometry
@@ -64,6 +89,7 @@ impl ConvInputGrad {
         match &self.kind {
             Kind::Direct(direct) => direct.pack(pool, &view, None, packed),
             Kind::Depthwise(depthwise) => depthwise.pack(weight, None, packed),
+            Kind::Winograd(winograd) => winograd.pack(pool, view(0), None, packed),
         }
     }
 

@@ -18,12 +18,14 @@ pub(crate) mod tile;
 mod transpose;
 mod weight_grad;
 pub(crate) mod weight_tile;
+mod winograd;
 
 use crate::layout::BLOCK;
 use crate::threads::ThreadPool;
 pub use forward::ConvForward;
 pub use input_grad::ConvInputGrad;
 pub use weight_grad::ConvWeightGrad;
+pub use winograd::{F2_ERROR, F4_ERROR};
 
 /// How the input of a convolution lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +51,27 @@ impl InputLayout {
 enum Kind {
     Direct(direct::Direct),
     Depthwise(depthwise::Depthwise),
+    Winograd(winograd::Winograd),
 }
 
 impl Kind {
+    /// What it is called in tables.
+    fn name(&self) -> &'static str {
+        match self {
+            Kind::Direct(_) => "direct",
+            Kind::Depthwise(_) => "depthwise",
+            Kind::Winograd(winograd) => match winograd.variant() {
+                winograd::Variant::F2 => "winograd 2x2",
+                winograd::Variant::F4 => "winograd 4x4",
+            },
+        }
+    }
+
     fn packed_len(&self) -> usize {
         match self {
             Kind::Direct(direct) => direct.packed_len(),
             Kind::Depthwise(depthwise) => depthwise.packed_len(),
+            Kind::Winograd(winograd) => winograd.packed_len(),
         }
     }
 
@@ -63,6 +79,7 @@ impl Kind {
         match self {
             Kind::Direct(direct) => direct.scratch_len(threads),
             Kind::Depthwise(depthwise) => depthwise.scratch_len(threads),
+            Kind::Winograd(winograd) => winograd.scratch_len(threads),
         }
     }
 
@@ -70,6 +87,7 @@ impl Kind {
         match self {
             Kind::Direct(direct) => direct.run(pool, run),
             Kind::Depthwise(depthwise) => depthwise.run(pool, run),
+            Kind::Winograd(winograd) => winograd.run(pool, run),
         }
     }
 }

@@ -76,6 +76,17 @@ impl Axis {
         self.offsets.len()
     }
 
+    /// If the taps are three neighbouring pixels and outputs lie one pixel apart on both sides: the kernel index of
+    /// each tap, in the order of the pixels.
+    pub fn dense_three(&self) -> Option<[usize; 3]> {
+        let plain = self.stride == 1 && self.step == 1 && self.start == 0 && self.taps() == 3;
+        let index = |place: isize| {
+            let tap = self.offsets.iter().position(|&o| o == self.first() + place)?;
+            Some(self.kernel[tap])
+        };
+        if plain { Some([index(0)?, index(1)?, index(2)?]) } else { None }
+    }
+
     /// The smallest offset (0 without taps).
     pub fn first(&self) -> isize {
         self.offsets.iter().copied().min().unwrap_or(0)

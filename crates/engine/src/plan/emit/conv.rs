@@ -18,7 +18,12 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     let (x, w, bias) = (node.inputs[0], node.inputs[1], node.inputs.get(2).copied());
     let Ok(geometry) = conv.geometry(l.graph.shape(x), l.graph.shape(w)) else { return false };
     let layout = input_layout(l, x);
-    let Some(recipe) = ConvForward::new(geometry, l.options.isa, layout) else { return false };
+    let isa = l.options.isa;
+    let winograd = match layout {
+        InputLayout::Blocked if !l.options.exact => ConvForward::winograd(geometry, isa),
+        _ => None,
+    };
+    let Some(recipe) = winograd.or_else(|| ConvForward::new(geometry, isa, layout)) else { return false };
     let Some(result) = group.result(l.graph) else { return false };
 
     let from = in_layout(l, x, layout);
@@ -89,7 +94,9 @@ pub fn input_gradient(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
     let Op::Conv2dGradInput(grad) = &node.op else { return false };
     let (geometry, dy, w) = (grad.geometry, node.inputs[0], node.inputs[1]);
-    let Some(recipe) = ConvInputGrad::new(geometry, l.options.isa) else { return false };
+    let isa = l.options.isa;
+    let winograd = if l.options.exact { None } else { ConvInputGrad::winograd(geometry, isa) };
+    let Some(recipe) = winograd.or_else(|| ConvInputGrad::new(geometry, isa)) else { return false };
     let Some(result) = group.result(l.graph) else { return false };
     let from = l.blocked(dy);
     let other = group.add.map(|add| l.blocked(add.other));
