@@ -1,16 +1,21 @@
 //! Runs steps. One loop, one match, no allocation.
 
-use ocellus_graph::ops::Statistics;
+use ocellus_graph::ops::{AdamUpdate, SgdUpdate, Statistics};
 use ocellus_kernels::conv::Epilogue;
+use ocellus_kernels::elementwise::{Blocked, activation, activation_grad, dropout, dropout_blocked};
 use ocellus_kernels::elementwise::{Source, add, channel_sum, channel_sum_plain, mul, relu, relu_grad, sub};
 use ocellus_kernels::layout::{blocked_to_plain, plain_to_blocked};
+use ocellus_kernels::loss::{SoftmaxCrossEntropy, Target, accuracy};
 use ocellus_kernels::norm::{self, AffineGrads, Moments, Normalisation, Normalise, NormaliseGrad, ReluMask};
 use ocellus_kernels::pooling::{global_avg, global_avg_grad};
+use ocellus_kernels::random::DropoutMask;
+use ocellus_kernels::shuffle::{ChannelPart, gather_channels};
 use ocellus_kernels::threads::ThreadPool;
+use ocellus_kernels::update::{Adam, RunningUpdate, Sgd, accumulate};
 use ocellus_tensor::AlignedBuffer;
 
 use crate::lower::Random;
-use crate::plan::{BufferId, Elementwise, Kernel, Mask, Plan, Step};
+use crate::plan::{BufferId, Channels, Elementwise, Kernel, Mask, Plan, Step};
 
 /// Everything steps work with.
 pub struct Machine {
@@ -122,6 +127,56 @@ impl Machine {
                 global_avg_grad(pool, isa, size, dy, dx);
             }
             &Kernel::Elementwise(function) => elementwise(function, operands, pool),
+            &Kernel::Activation(function) => {
+                let ([x], [y, _]) = operands.parts();
+                activation(pool, isa, function, shared(x), y);
+            }
+            &Kernel::ActivationGrad(function) => {
+                let ([dy, x], [dx, _]) = operands.parts();
+                activation_grad(pool, isa, function, x, shared(dy), dx);
+            }
+            &Kernel::Dropout { rate, stream, size } => {
+                let ([x], [y, _]) = operands.parts();
+                let mask = DropoutMask::new(rate, random.seed, random.step, stream);
+                match size {
+                    Some(size) => dropout_blocked(pool, isa, size, (rate, &mask), shared(x), y),
+                    None => dropout(pool, isa, (rate, &mask), shared(x), y),
+                }
+            }
+            Kernel::TakeGrid(grid) => {
+                let ([x], [y, _]) = operands.parts();
+                grid.take(pool, x, y);
+            }
+            Kernel::PlaceGrid { grid, fill } => {
+                let ([x], [y, _]) = operands.parts();
+                grid.place(pool, *fill, x, y);
+            }
+            Kernel::GatherChannels { size, parts } => gather(*size, parts, operands, pool),
+            &Kernel::SoftmaxCrossEntropy { classes, labels, smoothing } => {
+                let ([logits, target], [loss, scratch]) = operands.parts();
+                let function = SoftmaxCrossEntropy { classes, target: kind_of(labels, target), smoothing };
+                loss[0] = function.loss(pool, isa, logits, scratch);
+            }
+            &Kernel::SoftmaxCrossEntropyGrad { classes, labels, smoothing } => {
+                let ([logits, target, dloss], [dx, _]) = operands.parts();
+                let function = SoftmaxCrossEntropy { classes, target: kind_of(labels, target), smoothing };
+                function.gradient(pool, isa, logits, dloss[0], dx);
+            }
+            &Kernel::Accuracy { top } => {
+                let ([scores, label], [share, _]) = operands.parts();
+                share[0] = accuracy(pool, scores, label, top);
+            }
+            Kernel::Sgd(update) => sgd(update, operands, pool),
+            Kernel::Adam(update) => adam(update, operands, pool),
+            &Kernel::Accumulate { scale } => {
+                let ([gradient], [sum, _]) = operands.parts();
+                accumulate(pool, isa, scale, gradient, sum);
+            }
+            Kernel::RunningUpdate(update) => {
+                let ([mean, var], [running_mean, running_var, _]) = operands.parts();
+                let update = RunningUpdate { momentum: update.momentum, count: update.count, mean, var };
+                update.run(running_mean, running_var);
+            }
             &Kernel::ChannelSum { size } => {
                 let ([x], [sums, scratch]) = operands.parts();
                 channel_sum(pool, isa, size, x, sums, scratch);
@@ -145,14 +200,13 @@ impl Operands<'_> {
     /// The reads, and the writes followed by the scratch room; an absent operand is an empty slice, and so is the
     /// read that shares the first write's room.
     pub fn parts<const R: usize, const W: usize>(&mut self) -> ([&[f32]; R], [&mut [f32]; W]) {
-        debug_assert_eq!(
-            (self.step.reads.len(), self.step.writes.len() + 1),
-            (R, W),
+        debug_assert!(
+            self.step.reads.len() <= R && self.step.writes.len() < W,
             "operands of {}",
             self.step.name
         );
         let shared = self.step.may_share.filter(|_| self.step.shares);
-        let own = |i: usize| self.step.reads[i].filter(|_| shared != Some(i));
+        let own = |i: usize| self.step.reads.get(i).copied().flatten().filter(|_| shared != Some(i));
         let reads = std::array::from_fn(|i| self.range(own(i)));
         let writes =
             std::array::from_fn(|i| self.range(self.step.writes.get(i).copied().or(self.step.scratch)));
@@ -195,6 +249,48 @@ fn elementwise(function: Elementwise, mut operands: Operands<'_>, pool: &ThreadP
         Elementwise::Sub => sub(pool, isa, shared(a), b, y),
         Elementwise::Mul => mul(pool, isa, shared(a), b, y),
     }
+}
+
+/// Most parts a step gathers.
+const MOST_PARTS: usize = 16;
+
+fn gather(size: Blocked, parts: &[Channels], mut operands: Operands<'_>, pool: &ThreadPool) {
+    let isa = operands.plan.isa;
+    let (reads, [y, _]) = operands.parts::<MOST_PARTS, 2>();
+    let mut sources = [ChannelPart::Zeros(0); MOST_PARTS];
+    for (source, part) in sources.iter_mut().zip(parts) {
+        *source = match *part {
+            Channels::Zeros(count) => ChannelPart::Zeros(count),
+            Channels::Of { operand, channels, first, count } => {
+                ChannelPart::Of { x: reads[operand], channels, first, count }
+            }
+        };
+    }
+    gather_channels(pool, isa, size, &sources[..parts.len()], y);
+}
+
+fn kind_of(labels: bool, target: &[f32]) -> Target<'_> {
+    if labels { Target::Labels(target) } else { Target::Probabilities(target) }
+}
+
+fn sgd(update: &SgdUpdate, mut operands: Operands<'_>, pool: &ThreadPool) {
+    let isa = operands.plan.isa;
+    let SgdUpdate { momentum, nesterov, weight_decay, lr_mult } = *update;
+    let rate = |lr: &[f32]| lr[0] * lr_mult;
+    if momentum == 0.0 {
+        let ([gradient, lr], [w, _]) = operands.parts();
+        return Sgd { rate: rate(lr), momentum, nesterov, weight_decay }.run(pool, isa, gradient, None, w);
+    }
+    let ([gradient, lr], [w, velocity, _]) = operands.parts();
+    Sgd { rate: rate(lr), momentum, nesterov, weight_decay }.run(pool, isa, gradient, Some(velocity), w);
+}
+
+fn adam(update: &AdamUpdate, mut operands: Operands<'_>, pool: &ThreadPool) {
+    let isa = operands.plan.isa;
+    let AdamUpdate { beta1, beta2, eps, weight_decay, lr_mult } = *update;
+    let ([gradient, lr, t], [w, m, v, _]) = operands.parts();
+    let adam = Adam { rate: lr[0] * lr_mult, step: t[0], beta1, beta2, eps, weight_decay };
+    adam.run(pool, isa, gradient, [w, m, v]);
 }
 
 fn batch_norm_grad(mut operands: Operands<'_>, pool: &ThreadPool) {

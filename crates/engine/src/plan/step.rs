@@ -1,11 +1,12 @@
 //! One step: a kernel with its recipe, what it reads and what it writes.
 
 use ocellus_graph::Op;
-use ocellus_graph::ops::Statistics;
+use ocellus_graph::ops::{AdamUpdate, RunningUpdate, SgdUpdate, Statistics};
 use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad};
-use ocellus_kernels::elementwise::Blocked;
+use ocellus_kernels::elementwise::{Activation, Blocked};
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 use ocellus_kernels::pooling::Pooling;
+use ocellus_kernels::shuffle::Grid;
 use ocellus_tensor::Shape;
 
 use super::BufferId;
@@ -117,6 +118,69 @@ pub enum Kernel {
     },
     /// Reads: one or two operands. Writes: y.
     Elementwise(Elementwise),
+    /// Reads: x. Writes: y.
+    Activation(Activation),
+    /// Reads: dy, x. Writes: dx.
+    ActivationGrad(Activation),
+    /// Reads: x. Writes: y.
+    Dropout {
+        /// Share of elements zeroed.
+        rate: f32,
+        /// Which of the network's dropouts.
+        stream: u64,
+        /// Sizes of x if it lies in channel blocks.
+        size: Option<Blocked>,
+    },
+    /// Pixels on a grid. Reads: x. Writes: y.
+    TakeGrid(Grid),
+    /// Pixels put on a grid. Reads: x. Writes: y.
+    PlaceGrid {
+        /// Where.
+        grid: Grid,
+        /// What lies around them.
+        fill: f32,
+    },
+    /// Channels one after another. Reads: the tensors. Writes: y.
+    GatherChannels {
+        /// Sizes of y.
+        size: Blocked,
+        /// Where its channels come from.
+        parts: Vec<Channels>,
+    },
+    /// Reads: logits, target. Writes: loss.
+    SoftmaxCrossEntropy {
+        /// Columns of the logits.
+        classes: usize,
+        /// The target holds class numbers, not probabilities.
+        labels: bool,
+        /// Share of the target spread evenly.
+        smoothing: f32,
+    },
+    /// Reads: logits, target, dloss. Writes: dlogits.
+    SoftmaxCrossEntropyGrad {
+        /// Columns of the logits.
+        classes: usize,
+        /// The target holds class numbers, not probabilities.
+        labels: bool,
+        /// Share of the target spread evenly.
+        smoothing: f32,
+    },
+    /// Reads: scores, label. Writes: the share of rows that are right.
+    Accuracy {
+        /// How many guesses are allowed.
+        top: usize,
+    },
+    /// Reads: gradient, lr. Writes: w, velocity.
+    Sgd(SgdUpdate),
+    /// Reads: gradient, lr, t. Writes: w, m, v.
+    Adam(AdamUpdate),
+    /// Reads: gradient. Writes: sum.
+    Accumulate {
+        /// Factor of the gradient.
+        scale: f32,
+    },
+    /// Reads: mean, var. Writes: running mean, running var.
+    RunningUpdate(RunningUpdate),
     /// Reads: x in channel blocks. Writes: the sum of each channel.
     ChannelSum {
         /// Sizes of x.
@@ -135,6 +199,24 @@ pub enum Mask {
     Output,
     /// By normalising x once more.
     Recompute,
+}
+
+/// Where a run of channels comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// So many channels of zeros.
+    Zeros(usize),
+    /// Channels of one of the step's reads.
+    Of {
+        /// Which read.
+        operand: usize,
+        /// Channels it has.
+        channels: usize,
+        /// The first one wanted.
+        first: usize,
+        /// How many are wanted.
+        count: usize,
+    },
 }
 
 /// A function of single elements.
@@ -260,6 +342,16 @@ impl Kernel {
             Kernel::Elementwise(Elementwise::Add) => "add",
             Kernel::Elementwise(Elementwise::Sub) => "sub",
             Kernel::Elementwise(Elementwise::Mul) => "mul",
+            Kernel::Activation(_) => "activation",
+            Kernel::ActivationGrad(_) => "activation grad",
+            Kernel::Dropout { .. } => "dropout",
+            Kernel::TakeGrid(_) | Kernel::PlaceGrid { .. } | Kernel::GatherChannels { .. } => "shuffle",
+            Kernel::SoftmaxCrossEntropy { .. } => "loss",
+            Kernel::SoftmaxCrossEntropyGrad { .. } => "loss grad",
+            Kernel::Accuracy { .. } => "accuracy",
+            Kernel::Sgd(_) | Kernel::Adam(_) | Kernel::Accumulate { .. } | Kernel::RunningUpdate(_) => {
+                "update"
+            }
             Kernel::ChannelSum { .. } | Kernel::ColumnSum => "bias grad",
             Kernel::Conv { recipe, .. } => match recipe.algorithm() {
                 "direct" => "conv direct",

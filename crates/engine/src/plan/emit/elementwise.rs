@@ -2,7 +2,9 @@
 
 use ocellus_graph::ops::{Activation, BinaryKind, ReduceKind};
 use ocellus_graph::{Op, ValueId};
-use ocellus_kernels::elementwise::{channel_sum_plain_scratch_len, channel_sum_scratch_len};
+use ocellus_kernels::elementwise::{
+    self as activation, channel_sum_plain_scratch_len, channel_sum_scratch_len,
+};
 
 use crate::passes::Group;
 use crate::plan::lowering::{Lowering, Order};
@@ -11,11 +13,16 @@ use crate::plan::step::{Elementwise, Kernel, Step};
 /// ReLU, its gradient, and sums, differences and products of equal shapes.
 pub fn map(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
-    let (function, operands): (_, Vec<ValueId>) = match &node.op {
-        Op::Activation(Activation::Relu) => (Elementwise::Relu, node.inputs.clone()),
+    let (kernel, operands): (_, Vec<ValueId>) = match &node.op {
+        Op::Activation(Activation::Relu) => (Kernel::Elementwise(Elementwise::Relu), node.inputs.clone()),
         // The gradient needs the ReLU's output, not its input.
         Op::ActivationGrad(g) if g.activation == Activation::Relu => {
-            (Elementwise::ReluGrad, vec![node.inputs[2], node.inputs[1]])
+            (Kernel::Elementwise(Elementwise::ReluGrad), vec![node.inputs[2], node.inputs[1]])
+        }
+        Op::Activation(function) => (Kernel::Activation(kernel_of(*function)), node.inputs.clone()),
+        // Of some functions the graph keeps the output instead of the input; the fast kernels read the input.
+        Op::ActivationGrad(grad) if node.inputs[0] != node.inputs[1] || reads_input(grad.activation) => {
+            (Kernel::ActivationGrad(kernel_of(grad.activation)), vec![node.inputs[2], node.inputs[0]])
         }
         Op::Binary(binary) if l.graph.shape(node.inputs[0]) == l.graph.shape(node.inputs[1]) => {
             let function = match binary.kind {
@@ -24,7 +31,7 @@ pub fn map(l: &mut Lowering, group: &Group) -> bool {
                 BinaryKind::Mul => Elementwise::Mul,
                 BinaryKind::Div | BinaryKind::Maximum => return false,
             };
-            (function, node.inputs.clone())
+            (Kernel::Elementwise(function), node.inputs.clone())
         }
         _ => return false,
     };
@@ -35,7 +42,57 @@ pub fn map(l: &mut Lowering, group: &Group) -> bool {
     };
     let reads: Vec<_> = operands.iter().map(|&v| l.get(v, order)).collect();
     let y = l.define(result, order);
-    l.push(Step::new(&node.name, Kernel::Elementwise(function)).reading(reads).writing([y]).sharing(0));
+    l.push(Step::new(&node.name, kernel).reading(reads).writing([y]).sharing(0));
+    true
+}
+
+/// Whether the gradient is given the function's input twice (or may as well be: a leaky ReLU keeps signs).
+fn reads_input(activation: Activation) -> bool {
+    !matches!(activation, Activation::Sigmoid | Activation::Tanh | Activation::Exp | Activation::Sqrt)
+}
+
+/// The kernels' name for a function.
+fn kernel_of(activation: Activation) -> activation::Activation {
+    use activation::Activation as Kernel;
+    match activation {
+        Activation::Relu => Kernel::Relu,
+        Activation::LeakyRelu { slope } => Kernel::LeakyRelu { slope },
+        Activation::Clip { low, high } => Kernel::Clip { low, high },
+        Activation::Elu { alpha } => Kernel::Elu { alpha },
+        Activation::Sigmoid => Kernel::Sigmoid,
+        Activation::Tanh => Kernel::Tanh,
+        Activation::Gelu => Kernel::Gelu,
+        Activation::GeluTanh => Kernel::GeluTanh,
+        Activation::Silu => Kernel::Silu,
+        Activation::HardSwish => Kernel::HardSwish,
+        Activation::HardSigmoid { alpha, beta } => Kernel::HardSigmoid { alpha, beta },
+        Activation::Softplus => Kernel::Softplus,
+        Activation::Exp => Kernel::Exp,
+        Activation::Log => Kernel::Log,
+        Activation::Abs => Kernel::Abs,
+        Activation::Sqrt => Kernel::Sqrt,
+        Activation::Affine { scale, shift } => Kernel::Affine { scale, shift },
+        Activation::Power { exponent } => Kernel::Power { exponent },
+    }
+}
+
+/// Dropout while training; its gradient is the same operation.
+pub fn dropout(l: &mut Lowering, group: &Group) -> bool {
+    let node = l.graph.node(group.main);
+    let Op::Dropout(dropout) = &node.op else { return false };
+    if !dropout.active || dropout.rate == 0.0 {
+        return false;
+    }
+    let (x, result) = (node.inputs[0], node.outputs[0]);
+    let order = match l.graph.shape(x).rank() {
+        4 => l.common_order(&[x]),
+        _ => Order::Plain,
+    };
+    let size = (order == Order::Blocked).then(|| l.size(x));
+    let kernel = Kernel::Dropout { rate: dropout.rate, stream: dropout.stream, size };
+    let from = l.get(x, order);
+    let to = l.define(result, order);
+    l.push(Step::new(&node.name, kernel).reading([from]).writing([to]).sharing(0));
     true
 }
 

@@ -7,6 +7,8 @@ mod linear;
 mod norm;
 mod pool;
 mod reference;
+mod shuffle;
+mod training;
 
 use ocellus_graph::Op;
 
@@ -35,6 +37,14 @@ fn fast(l: &mut Lowering, group: &Group) -> bool {
         Op::BatchNorm(_) => norm::forward(l, group),
         Op::BatchNormGrad(_) => norm::backward(l, group),
         Op::Activation(_) | Op::ActivationGrad(_) | Op::Binary(_) => elementwise::map(l, group),
+        Op::Dropout(_) => elementwise::dropout(l, group),
+        Op::Slice(_) | Op::SliceGrad(_) | Op::Pad(_) | Op::PadGrad(_) | Op::Concat(_) => {
+            shuffle::emit(l, group)
+        }
+        Op::Loss(_) | Op::LossGrad(_) | Op::Accuracy(_) => training::loss(l, group),
+        Op::SgdUpdate(_) | Op::AdamUpdate(_) | Op::Accumulate(_) | Op::RunningUpdate(_) => {
+            training::update(l, group)
+        }
         Op::Reduce(_) => elementwise::channel_sum(l, group),
         _ => false,
     }
