@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+pub mod caffe;
 mod error;
 mod match_report;
 mod model;

@@ -176,7 +176,7 @@ fn unwrapped(name: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn shapes_meet(parameter: &Shape, tensor: &Shape) -> Fate {
+pub(crate) fn shapes_meet(parameter: &Shape, tensor: &Shape) -> Fate {
     let without_ones = |shape: &Shape| shape.iter().copied().filter(|&size| size != 1).collect::<Vec<_>>();
     if parameter == tensor {
         Fate::Matched

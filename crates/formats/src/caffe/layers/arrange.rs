@@ -1,0 +1,138 @@
+//! Layers that only move numbers.
+
+use ocellus_graph::ops::{Concat, Reshape, Slice, Transpose};
+use ocellus_graph::{Op, ValueId};
+use ocellus_tensor::Shape;
+
+use super::{Tops, axis_of};
+use crate::caffe::layer::Layer;
+use crate::caffe::message::{Fault, Message};
+use crate::caffe::net::Net;
+
+/// Bottoms end to end along an axis, the channels unless told otherwise.
+pub(super) fn concat(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    let settings = layer.settings("concat_param", &["axis", "concat_dim"])?;
+    let &[first, ..] = bottoms else { return Err(layer.fault("needs at least 1 bottom, has 0")) };
+    let axis = axis(net, layer, &settings, ("concat_dim", first))?;
+    net.node(layer, "", Op::Concat(Concat { axis }), bottoms)
+}
+
+/// One bottom cut into as many parts as there are tops, at the given points or evenly.
+pub(super) fn slice(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("slice_param", &["axis", "slice_dim", "slice_point"])?;
+    let axis = axis(net, layer, &settings, ("slice_dim", bottoms[0]))?;
+    let (size, parts) = (net.shape(bottoms[0])[axis], layer.tops.len());
+    let mut points = settings.usizes("slice_point")?;
+    if points.is_empty() && parts > 0 {
+        if size % parts != 0 {
+            return Err(
+                layer.fault(format!("axis {axis} of size {size} cannot be cut into {parts} equal parts"))
+            );
+        }
+        points = (1..parts).map(|part| part * (size / parts)).collect();
+    }
+    if points.len() + 1 != parts {
+        return Err(layer.fault(format!(
+            "{} slice points make {} parts, it has {parts} tops",
+            points.len(),
+            points.len() + 1
+        )));
+    }
+    let bounds: Vec<usize> = [0].into_iter().chain(points).chain([size]).collect();
+    let mut values = Vec::with_capacity(parts);
+    for (i, pair) in bounds.windows(2).enumerate() {
+        let Some(count) = pair[1].checked_sub(pair[0]) else {
+            return Err(layer.fault(format!("slice points must ascend below {size}, got {pair:?}")));
+        };
+        let part = Slice { axis, start: pair[0], step: 1, count };
+        values.push(net.node(layer, &format!(".{i}"), Op::Slice(part), bottoms)?);
+    }
+    Ok(values)
+}
+
+/// The same value under several names.
+pub(super) fn split(layer: &Layer, bottoms: &[ValueId]) -> Tops {
+    layer.expect_bottoms(1)?;
+    layer.settings("", &[])?;
+    Ok(vec![bottoms[0]; layer.tops.len()])
+}
+
+/// The axes from `axis` to `end_axis` as one.
+pub(super) fn flatten(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("flatten_param", &["axis", "end_axis"])?;
+    let shape = net.shape(bottoms[0]).clone();
+    let first = axis_of(layer, settings.i64("axis", 1)?, shape.rank())?;
+    let last = axis_of(layer, settings.i64("end_axis", -1)?, shape.rank())?;
+    if last < first {
+        return Err(layer.fault(format!("end_axis {last} is before axis {first}")));
+    }
+    let mut dims = kept(&shape, first);
+    dims.push(-1);
+    dims.extend(shape[last + 1..].iter().map(|&size| size as isize));
+    net.node(layer, "", Op::Reshape(Reshape { dims }), bottoms)
+}
+
+/// Other sizes for the axes from `axis` on, `num_axes` of them; 0 keeps a size, -1 stands for what remains.
+pub(super) fn reshape(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("reshape_param", &["shape", "axis", "num_axes"])?;
+    let shape = net.shape(bottoms[0]).clone();
+    let rank = shape.rank();
+    // Here an axis may stand behind the last one, to add axes of size 1.
+    let start = settings.i64("axis", 0)?;
+    let start = if start < 0 { start.saturating_add(rank as i64 + 1) } else { start };
+    let start = usize::try_from(start).ok().filter(|&start| start <= rank);
+    let start = start.ok_or_else(|| layer.fault(format!("its axis is outside a bottom of {rank} axes")))?;
+    let end = match settings.i64("num_axes", -1)? {
+        -1 => rank,
+        count => usize::try_from(count)
+            .ok()
+            .and_then(|count| start.checked_add(count))
+            .filter(|&end| end <= rank)
+            .ok_or_else(|| layer.fault(format!("num_axes = {count} leaves a bottom of {rank} axes")))?,
+    };
+    let mut dims = kept(&shape, start);
+    if let Some(message) = settings.message("shape")? {
+        for (i, field) in message.all("dim").enumerate() {
+            dims.push(match field.as_i64()? {
+                0 if start + i == 0 => 0,
+                0 => match shape.get(start + i) {
+                    Some(&size) => size as isize,
+                    None => return Err(layer.fault(format!("dim 0 keeps a size, but axis {} is none", start + i))),
+                },
+                -1 => -1,
+                size if (1..=i64::from(i32::MAX)).contains(&size) => size as isize,
+                size => return Err(layer.fault(format!("a dim must be -1, 0 or a size, got {size}"))),
+            });
+        }
+    }
+    dims.extend(shape[end..].iter().map(|&size| size as isize));
+    net.node(layer, "", Op::Reshape(Reshape { dims }), bottoms)
+}
+
+/// Axes in another order; those not named follow in theirs.
+pub(super) fn permute(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let mut order = layer.settings("permute_param", &["order"])?.usizes("order")?;
+    let rank = net.shape(bottoms[0]).rank();
+    for axis in 0..rank {
+        if !order.contains(&axis) {
+            order.push(axis);
+        }
+    }
+    net.node(layer, "", Op::Transpose(Transpose { order }), bottoms)
+}
+
+/// The axis that a layer works along, which has an older name too.
+fn axis(net: &Net, layer: &Layer, settings: &Message, (old, x): (&str, ValueId)) -> Result<usize, Fault> {
+    let axis =
+        if settings.get("axis").is_some() { settings.i64("axis", 1)? } else { settings.i64(old, 1)? };
+    axis_of(layer, axis, net.shape(x).rank())
+}
+
+/// The first `count` axes as they are, whatever the batch.
+fn kept(shape: &Shape, count: usize) -> Vec<isize> {
+    shape[..count].iter().enumerate().map(|(axis, &size)| if axis == 0 { 0 } else { size as isize }).collect()
+}

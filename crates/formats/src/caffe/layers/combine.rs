@@ -1,0 +1,84 @@
+//! Several values into one: Eltwise, Axpy; and Softmax.
+
+use ocellus_graph::ops::{Activation, Binary, BinaryKind, Reshape, Softmax};
+use ocellus_graph::{Op, ValueId};
+
+use super::axis_of;
+use crate::caffe::layer::Layer;
+use crate::caffe::message::Fault;
+use crate::caffe::net::Net;
+
+/// Sum with coefficients, product or maximum, element by element.
+pub(super) fn eltwise(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    let settings = layer.settings("eltwise_param", &["operation", "coeff", "stable_prod_grad"])?;
+    // PROD is the enumeration's 0, SUM the default.
+    let operation = if settings.get("operation").is_some() {
+        settings.choice("operation", &["PROD", "SUM", "MAX"])?
+    } else {
+        1
+    };
+    let coefficients = settings.f32s("coeff")?;
+    if !coefficients.is_empty() && (operation != 1 || coefficients.len() != bottoms.len()) {
+        let what = format!(
+            "{} coefficients for {} bottoms of a {}",
+            coefficients.len(),
+            bottoms.len(),
+            ["PROD", "SUM", "MAX"][operation]
+        );
+        return Err(layer.fault(what));
+    }
+    let &[first, _, ..] = bottoms else {
+        return Err(layer.fault(format!("needs at least 2 bottoms, has {}", bottoms.len())));
+    };
+    if let Some(&other) = bottoms.iter().find(|&&other| net.shape(other) != net.shape(first)) {
+        let what = format!(
+            "its bottoms have shapes {} and {}; they must be the same",
+            net.shape(first),
+            net.shape(other)
+        );
+        return Err(layer.fault(what));
+    }
+    let kind = [BinaryKind::Mul, BinaryKind::Add, BinaryKind::Maximum][operation];
+    let mut terms = Vec::with_capacity(bottoms.len());
+    for (i, &bottom) in bottoms.iter().enumerate() {
+        terms.push(match coefficients.get(i) {
+            None | Some(1.0) => bottom,
+            Some(&scale) => {
+                let times = Op::Activation(Activation::Affine { scale, shift: 0.0 });
+                net.node(layer, &format!(".coeff{i}"), times, &[bottom])?
+            }
+        });
+    }
+    let mut value = terms[0];
+    for (i, &term) in terms.iter().enumerate().skip(1) {
+        let suffix = if i + 1 == terms.len() { String::new() } else { format!(".{i}") };
+        value = net.node(layer, &suffix, Op::Binary(Binary { kind }), &[value, term])?;
+    }
+    Ok(value)
+}
+
+/// a x + y, a (N, C) or (N, C, 1, 1) one factor per channel (SENet's layer).
+pub(super) fn axpy(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(3)?;
+    layer.settings("", &[])?;
+    let mut factor = bottoms[0];
+    if net.shape(factor).rank() == 2 {
+        factor = net.node(layer, ".reshape", Op::Reshape(Reshape { dims: vec![0, -1, 1, 1] }), &[factor])?;
+    }
+    let product =
+        net.node(layer, ".mul", Op::Binary(Binary { kind: BinaryKind::Mul }), &[bottoms[1], factor])?;
+    net.node(layer, "", Op::Binary(Binary { kind: BinaryKind::Add }), &[product, bottoms[2]])
+}
+
+/// Probabilities over the channels.
+pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("softmax_param", &["axis", "engine"])?;
+    let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
+    if axis != 1 {
+        return Err(
+            layer.fault_with(format!("axis = {axis}: only 1 is supported"), "permute before and after it")
+        );
+    }
+    net.node(layer, "", Op::Softmax(Softmax { log: false }), bottoms)
+}

@@ -1,0 +1,148 @@
+//! Losses and Accuracy, with Caffe's ways of counting: sums over all but the batch, means over the batch.
+
+use ocellus_graph::ops::{Accuracy, Activation, LossKind, LossOp, Reshape, Softmax};
+use ocellus_graph::{Op, ValueId};
+
+use super::{Tops, axis_of};
+use crate::caffe::layer::Layer;
+use crate::caffe::message::Fault;
+use crate::caffe::net::Net;
+
+const SOFTMAX: [&str; 2] = ["axis", "engine"];
+const LOSS: [&str; 3] = ["ignore_label", "normalization", "normalize"];
+
+/// Softmax and cross-entropy of scores (N, C) and labels (N); a second top gives the probabilities.
+pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
+    layer.expect_bottoms(2)?;
+    let settings = layer.settings("softmax_param", &SOFTMAX)?;
+    let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
+    if axis != 1 {
+        return Err(layer.fault(format!("axis = {axis}: only 1 is supported")));
+    }
+    let times_batch = normalization(layer)?;
+    let scores = rows(net, layer, ".rows", bottoms[0])?;
+    let labels = labels(net, layer, bottoms[1])?;
+    let kind = LossKind::SoftmaxCrossEntropy { smoothing: 0.0 };
+    let factor = if times_batch { net.shape(scores)[0] } else { 1 };
+    let mut values = vec![scaled_loss(net, layer, kind, &[scores, labels], factor as f32)?];
+    if layer.tops.len() > 1 {
+        values.push(net.node(layer, ".probabilities", Op::Softmax(Softmax { log: false }), &[bottoms[0]])?);
+    }
+    Ok(values)
+}
+
+/// Sigmoid and cross-entropy of scores and targets of one shape, summed over each item.
+pub(super) fn sigmoid(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(2)?;
+    layer.settings("sigmoid_param", &["engine"])?;
+    let times_batch = normalization(layer)?;
+    let per_item = per_item(net, bottoms[0]);
+    let factor = if times_batch { net.shape(bottoms[0]).elements() } else { per_item };
+    scaled_loss(net, layer, LossKind::SigmoidCrossEntropy, bottoms, factor as f32)
+}
+
+/// Half the squared distance of each item, (a - b)^2 / 2 summed.
+pub(super) fn euclidean(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(2)?;
+    layer.settings("euclidean_loss_param", &[])?;
+    let factor = per_item(net, bottoms[0]) as f32 / 2.0;
+    scaled_loss(net, layer, LossKind::MeanSquaredError, bottoms, factor)
+}
+
+/// One-versus-all hinge of scores (N, C) and labels (N).
+pub(super) fn hinge(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(2)?;
+    let squared = layer.settings("hinge_loss_param", &["norm"])?.word("norm")?;
+    let squared = matches!(squared, Some("L2" | "2"));
+    let inputs = [rows(net, layer, ".rows", bottoms[0])?, labels(net, layer, bottoms[1])?];
+    scaled_loss(net, layer, LossKind::Hinge { squared }, &inputs, 1.0)
+}
+
+/// Distances of pairs (N, F), small for similar ones, at least `margin` for others.
+pub(super) fn contrastive(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(3)?;
+    let settings = layer.settings("contrastive_loss_param", &["margin", "legacy_version"])?;
+    if settings.bool("legacy_version", false)? {
+        return Err(layer.fault_with("its legacy version is not supported", "leave legacy_version out"));
+    }
+    let margin = settings.f32("margin", 1.0)?;
+    let a = rows(net, layer, ".a", bottoms[0])?;
+    let b = rows(net, layer, ".b", bottoms[1])?;
+    let similar = labels(net, layer, bottoms[2])?;
+    scaled_loss(net, layer, LossKind::Contrastive { margin }, &[a, b, similar], 1.0)
+}
+
+/// Share of items whose label is among the `top_k` highest scores.
+pub(super) fn accuracy(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(2)?;
+    let settings = layer.settings("accuracy_param", &["top_k", "axis", "ignore_label"])?;
+    if settings.get("ignore_label").is_some() {
+        return Err(layer.fault("ignore_label is not supported"));
+    }
+    if settings.i64("axis", 1)? != 1 || layer.tops.len() > 1 {
+        return Err(layer.fault("only axis 1 and one top are supported"));
+    }
+    let top = settings.usize("top_k", 1)?;
+    let inputs = [rows(net, layer, ".rows", bottoms[0])?, labels(net, layer, bottoms[1])?];
+    net.node(layer, "", Op::Accuracy(Accuracy { top }), &inputs)
+}
+
+/// Whether the loss is a sum over the batch rather than its mean; what the graph cannot count is refused.
+fn normalization(layer: &Layer) -> Result<bool, Fault> {
+    let Some(settings) = layer.body.message("loss_param")? else { return Ok(false) };
+    settings.only("loss_param", &LOSS)?;
+    if settings.get("ignore_label").is_some() {
+        return Err(layer.fault_with("ignore_label is not supported", "leave those items out of the data"));
+    }
+    // Without ignored labels and positions, FULL, VALID and BATCH_SIZE are the same.
+    Ok(settings.choice("normalization", &["FULL", "VALID", "BATCH_SIZE", "NONE"])? == 3)
+}
+
+/// The loss times `factor`; then the last node has the layer's name.
+fn scaled_loss(
+    net: &mut Net,
+    layer: &Layer,
+    kind: LossKind,
+    inputs: &[ValueId],
+    factor: f32,
+) -> Result<ValueId, Fault> {
+    let op = Op::Loss(LossOp { kind });
+    if factor == 1.0 {
+        return net.node(layer, "", op, inputs);
+    }
+    let mean = net.node(layer, ".mean", op, inputs)?;
+    net.node(layer, "", Op::Activation(Activation::Affine { scale: factor, shift: 0.0 }), &[mean])
+}
+
+/// Numbers of one item.
+fn per_item(net: &Net, value: ValueId) -> usize {
+    let shape = net.shape(value);
+    shape.elements() / shape.first().copied().unwrap_or(1).max(1)
+}
+
+/// Scores as (N, C): images must be one pixel large.
+fn rows(net: &mut Net, layer: &Layer, suffix: &str, value: ValueId) -> Result<ValueId, Fault> {
+    let shape = net.shape(value).clone();
+    match shape.dims() {
+        [_, _] => Ok(value),
+        [_, _, rest @ ..] if rest.iter().all(|&size| size == 1) => {
+            net.node(layer, suffix, Op::Reshape(Reshape { dims: vec![0, -1] }), &[value])
+        }
+        _ => {
+            let what = format!("its bottom has shape {shape}; only one answer per item (N, C) is supported");
+            Err(layer.fault_with(what, "pool the scores to one pixel first"))
+        }
+    }
+}
+
+/// Labels as (N).
+fn labels(net: &mut Net, layer: &Layer, value: ValueId) -> Result<ValueId, Fault> {
+    let shape = net.shape(value).clone();
+    match shape.dims() {
+        [_] => Ok(value),
+        [_, rest @ ..] if rest.iter().all(|&size| size == 1) => {
+            net.node(layer, ".labels", Op::Reshape(Reshape { dims: vec![0] }), &[value])
+        }
+        _ => Err(layer.fault(format!("its labels have shape {shape}; one number per item is supported"))),
+    }
+}

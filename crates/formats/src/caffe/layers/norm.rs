@@ -1,0 +1,164 @@
+//! BatchNorm, Scale, Bias and LRN.
+
+use ocellus_graph::ops::{BatchNorm, Binary, BinaryKind, Lrn, LrnRegion, Reshape, Statistics};
+use ocellus_graph::{Init, Op, ValueId};
+
+use super::filler::filler;
+use crate::caffe::layer::Layer;
+use crate::caffe::message::{Fault, Message};
+use crate::caffe::net::Net;
+
+const BATCH_NORM: [&str; 4] = ["use_global_stats", "moving_average_fraction", "eps", "engine"];
+const SCALE: [&str; 5] = ["axis", "num_axes", "filler", "bias_term", "bias_filler"];
+const BIAS: [&str; 3] = ["axis", "num_axes", "filler"];
+const LRN: [&str; 6] = ["local_size", "alpha", "beta", "norm_region", "k", "engine"];
+
+/// Whether `next` is the Scale that gives the BatchNorm `layer` its gamma and beta, and nobody else reads between.
+pub(in crate::caffe) fn makes_affine(layer: &Layer, next: &Layer, after: &[Layer]) -> bool {
+    let ([between], [scaled], [bottom]) = (&layer.tops[..], &next.tops[..], &next.bottoms[..]) else {
+        return false;
+    };
+    let per_channel = || -> Result<bool, Fault> {
+        let settings = next.settings("scale_param", &SCALE)?;
+        let axes = (settings.i64("axis", 1)?, settings.i64("num_axes", 1)?);
+        Ok(axes == (1, 1) && settings.bool("bias_term", false)?)
+    };
+    let read_again = scaled != between && after.iter().any(|layer| layer.bottoms.contains(between));
+    let weighed = !layer.loss_weights.is_empty() || !next.loss_weights.is_empty();
+    layer.kind == "BatchNorm"
+        && next.kind == "Scale"
+        && bottom == between
+        && !read_again
+        && !weighed
+        && per_channel().unwrap_or(false)
+}
+
+/// Normalisation by the running statistics, with the gamma and beta of a Scale if there is one.
+///
+/// Caffe keeps sums of statistics and a factor to divide them by; the weights' reader does that.
+pub(in crate::caffe) fn batch_norm(
+    net: &mut Net,
+    layer: &Layer,
+    bottoms: &[ValueId],
+    scale: Option<&Layer>,
+) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("batch_norm_param", &BATCH_NORM)?;
+    settings.bool("use_global_stats", true)?;
+    let eps = settings.f32("eps", 1e-5)?;
+    let momentum = 1.0 - settings.f32("moving_average_fraction", 0.999)?;
+    let channels = channels(net, layer, bottoms[0])?;
+    let mut inputs = vec![bottoms[0]];
+    if let Some(scale) = scale {
+        let settings = scale.settings("scale_param", &SCALE)?;
+        inputs.push(net.param(scale, (0, "weight"), vec![channels], gamma_filler(&settings)?)?);
+        inputs.push(net.param(scale, (1, "bias"), vec![channels], filler(&settings, "bias_filler")?)?);
+    }
+    inputs.push(net.statistic(layer, "running_mean", channels, 0.0)?);
+    inputs.push(net.statistic(layer, "running_var", channels, 1.0)?);
+    let affine = scale.is_some();
+    net.node(
+        layer,
+        "",
+        Op::BatchNorm(BatchNorm { eps, momentum, affine, statistics: Statistics::Running }),
+        &inputs,
+    )
+}
+
+/// A factor, and perhaps an offset, per channel; or, with two bottoms, their product.
+pub(super) fn scale(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    let settings = layer.settings("scale_param", &SCALE)?;
+    let with_bias = settings.bool("bias_term", false)?;
+    let last = if with_bias { ".mul" } else { "" };
+    let (x, factor) = match *bottoms {
+        [x, factor] => (x, aligned(net, layer, &settings, [x, factor])?),
+        [x] => {
+            let shape = per_channel(net, layer, &settings, x)?;
+            (x, net.param(layer, (0, "weight"), shape, gamma_filler(&settings)?)?)
+        }
+        _ => return Err(layer.fault(format!("needs 1 or 2 bottoms, has {}", bottoms.len()))),
+    };
+    let product = net.node(layer, last, Op::Binary(Binary { kind: BinaryKind::Mul }), &[x, factor])?;
+    if !with_bias {
+        return Ok(product);
+    }
+    let shape = per_channel(net, layer, &settings, x)?;
+    let index = if bottoms.len() == 1 { 1 } else { 0 };
+    let offset = net.param(layer, (index, "bias"), shape, filler(&settings, "bias_filler")?)?;
+    net.node(layer, "", Op::Binary(Binary { kind: BinaryKind::Add }), &[product, offset])
+}
+
+/// An offset per channel; or, with two bottoms, their sum.
+pub(super) fn bias(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    let settings = layer.settings("bias_param", &BIAS)?;
+    let (x, offset) = match *bottoms {
+        [x, offset] => (x, aligned(net, layer, &settings, [x, offset])?),
+        [x] => {
+            let shape = per_channel(net, layer, &settings, x)?;
+            (x, net.param(layer, (0, "bias"), shape, filler(&settings, "filler")?)?)
+        }
+        _ => return Err(layer.fault(format!("needs 1 or 2 bottoms, has {}", bottoms.len()))),
+    };
+    net.node(layer, "", Op::Binary(Binary { kind: BinaryKind::Add }), &[x, offset])
+}
+
+/// Local response normalisation; within a channel Caffe's k is always 1.
+pub(super) fn lrn(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("lrn_param", &LRN)?;
+    let within = settings.choice("norm_region", &["ACROSS_CHANNELS", "WITHIN_CHANNEL"])? == 1;
+    let lrn = Lrn {
+        size: settings.usize("local_size", 5)?,
+        alpha: settings.f32("alpha", 1.0)?,
+        beta: settings.f32("beta", 0.75)?,
+        k: if within { 1.0 } else { settings.f32("k", 1.0)? },
+        region: if within { LrnRegion::WithinChannel } else { LrnRegion::AcrossChannels },
+    };
+    net.node(layer, "", Op::Lrn(lrn), bottoms)
+}
+
+/// A Scale's filler, which fills with ones unless told otherwise.
+fn gamma_filler(settings: &Message) -> Result<Init, Fault> {
+    if settings.get("filler").is_none() { Ok(Init::Constant(1.0)) } else { filler(settings, "filler") }
+}
+
+fn channels(net: &Net, layer: &Layer, x: ValueId) -> Result<usize, Fault> {
+    let shape = net.shape(x);
+    shape.get(1).copied().ok_or_else(|| layer.fault(format!("its bottom {shape} has no channels")))
+}
+
+/// The shape of a parameter per channel of x: (C, 1, 1) for images.
+fn per_channel(net: &Net, layer: &Layer, settings: &Message, x: ValueId) -> Result<Vec<usize>, Fault> {
+    let rank = net.shape(x).rank();
+    let axis = super::axis_of(layer, settings.i64("axis", 1)?, rank)?;
+    let axes = settings.i64("num_axes", 1)?;
+    if axis != 1 || axes != 1 {
+        return Err(
+            layer.fault(format!("axis = {axis}, num_axes = {axes}: only 1 and 1 (channels) are supported"))
+        );
+    }
+    let mut shape = vec![1; rank - 1];
+    shape[0] = channels(net, layer, x)?;
+    Ok(shape)
+}
+
+/// The second operand with axes of size 1 where the first has more, so that it repeats along them.
+fn aligned(net: &mut Net, layer: &Layer, settings: &Message, [x, y]: [ValueId; 2]) -> Result<ValueId, Fault> {
+    let (x_shape, y_shape) = (net.shape(x).clone(), net.shape(y).clone());
+    let axis = super::axis_of(layer, settings.i64("axis", 1)?, x_shape.rank())?;
+    if x_shape.get(axis..axis + y_shape.rank()) != Some(y_shape.dims()) {
+        return Err(
+            layer.fault(format!("a bottom of shape {y_shape} does not fit {x_shape} from axis {axis}"))
+        );
+    }
+    let mut dims = vec![1; x_shape.rank()];
+    dims[axis..axis + y_shape.rank()].copy_from_slice(y_shape.dims());
+    if dims == y_shape.dims() {
+        return Ok(y);
+    }
+    let mut dims: Vec<isize> = dims.into_iter().map(|size| size as isize).collect();
+    if axis == 0 && y_shape.rank() > 0 {
+        dims[0] = 0; // whatever the batch
+    }
+    net.node(layer, ".reshape", Op::Reshape(Reshape { dims }), &[y])
+}

@@ -1,0 +1,167 @@
+//! Caffe: network descriptions (`.prototxt`) of every generation, their weights (`.caffemodel`), mean images
+//! (`.binaryproto`), solvers (`.prototxt`) and solvers' states (`.solverstate`).
+//!
+//! Source: the message and field names of BVLC Caffe's `caffe.proto`, and protobuf's text and binary formats. Nothing
+//! that a file names (databases, networks of solvers, Python layers) is opened or run.
+
+mod blob;
+mod layer;
+mod layers;
+mod message;
+mod net;
+mod options;
+mod rules;
+mod solver;
+mod text;
+mod upgrade;
+mod weights;
+mod wire;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use ocellus_graph::Graph;
+use ocellus_tensor::{Tensor, Weights};
+
+pub use options::{NetOptions, Phase};
+pub use solver::{LrPolicy, Method, Regularization, Solver};
+pub use weights::SolverState;
+
+use crate::FormatError;
+use wire::Wire;
+
+const DAMAGED: &str = "it is damaged or of another kind: take another copy";
+
+/// How HDF5 files begin.
+const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+
+/// Reads the network described at `path`, as it is in the phase and for the sizes of `options`.
+///
+/// Nodes have the layers' names and parameters are called `LAYER.weight`, `LAYER.bias` (`LAYER.running_mean` and
+/// `LAYER.running_var` of a BatchNorm); a parameter that layers share by `param { name }` has the first one's name.
+/// Blobs that no layer reads are outputs under their names, losses are losses. A learning rate of 0 freezes. A Scale
+/// right behind a BatchNorm becomes its gamma and beta. InnerProduct flattens by a node `LAYER.flatten`.
+///
+/// An error names the line, the layer and its type, what is wrong, and what to do: text that is no description,
+/// unknown fields, layers that are not supported, sizes that do not fit.
+///
+/// ```no_run
+/// use ocellus_formats::caffe::{self, NetOptions, Phase};
+/// let options = NetOptions::phase(Phase::Train).item("data", [1, 28, 28]);
+/// let graph = caffe::read_net("lenet_train_test.prototxt", &options)?;
+/// # Ok::<(), ocellus_formats::FormatError>(())
+/// ```
+pub fn read_net(path: impl AsRef<Path>, options: &NetOptions) -> Result<Graph, FormatError> {
+    let (text, file) = read_text(path.as_ref())?;
+    parse_net(&text, &file, options)
+}
+
+/// The network that `text` describes; `file` is what errors call it.
+///
+/// ```
+/// use ocellus_formats::caffe::{NetOptions, parse_net};
+/// let text = "input: 'x' input_shape { dim: [1, 8] } layer { name: 'y' type: 'ReLU' bottom: 'x' top: 'y' }";
+/// let graph = parse_net(text, "net.prototxt", &NetOptions::default())?;
+/// assert!(graph.find_output("y").is_some());
+/// # Ok::<(), ocellus_formats::FormatError>(())
+/// ```
+pub fn parse_net(text: &str, file: &str, options: &NetOptions) -> Result<Graph, FormatError> {
+    let built = text::parse(text).and_then(|message| net::build(&message, options));
+    built.map_err(|fault| fault.of(file))
+}
+
+/// Reads the solver described at `path`.
+pub fn read_solver(path: impl AsRef<Path>) -> Result<Solver, FormatError> {
+    let (text, file) = read_text(path.as_ref())?;
+    parse_solver(&text, &file)
+}
+
+/// The solver that `text` describes; `file` is what errors call it.
+pub fn parse_solver(text: &str, file: &str) -> Result<Solver, FormatError> {
+    text::parse(text).and_then(|message| solver::read(&message)).map_err(|fault| fault.of(file))
+}
+
+/// Reads the parameters of `graph` from the binary caffemodel at `path`, by layer name.
+///
+/// Layers that the graph does not have are passed over, and parameters that the file does not have are not there:
+/// [`crate::match_report`] tells. A BatchNorm's sums are divided by its factor.
+///
+/// An error if the file is damaged, or holds a parameter in another shape or a layer with another number of blobs.
+pub fn read_weights(path: impl AsRef<Path>, graph: &Graph) -> Result<Weights, FormatError> {
+    read_binary(path.as_ref(), |wire, end| weights::network(wire, end, graph))
+}
+
+/// Reads the parameters of `graph` from a caffemodel already in memory; `file` is what errors call it.
+pub fn decode_weights(bytes: &[u8], file: &str, graph: &Graph) -> Result<Weights, FormatError> {
+    decode_binary(bytes, file, |wire, end| weights::network(wire, end, graph))
+}
+
+/// Reads a mean image, or any other blob that stands alone: a `.binaryproto`. Its shape is usually (1, C, H, W).
+pub fn read_mean(path: impl AsRef<Path>) -> Result<Tensor, FormatError> {
+    read_binary(path.as_ref(), blob::read)
+}
+
+/// Reads a blob already in memory; `file` is what errors call it.
+pub fn decode_mean(bytes: &[u8], file: &str) -> Result<Tensor, FormatError> {
+    decode_binary(bytes, file, blob::read)
+}
+
+/// Reads a binary solverstate: the iteration and the momenta.
+pub fn read_solver_state(path: impl AsRef<Path>) -> Result<SolverState, FormatError> {
+    read_binary(path.as_ref(), weights::solver_state)
+}
+
+/// Reads a solverstate already in memory; `file` is what errors call it.
+pub fn decode_solver_state(bytes: &[u8], file: &str) -> Result<SolverState, FormatError> {
+    decode_binary(bytes, file, weights::solver_state)
+}
+
+/// A description's text and what errors call its file.
+fn read_text(path: &Path) -> Result<(String, String), FormatError> {
+    let file = path.display().to_string();
+    let source = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
+    let mut text = String::new();
+    // One byte more than is allowed, so that the parser sees that it is too much.
+    source.take(text::LARGEST_TEXT as u64 + 1).read_to_string(&mut text).map_err(|cause| {
+        match cause.kind() {
+            std::io::ErrorKind::InvalidData => {
+                FormatError::malformed(&file, "it is no text", "give the .prototxt, not the weights")
+            }
+            _ => FormatError::read(path, cause),
+        }
+    })?;
+    Ok((text, file))
+}
+
+fn read_binary<T>(
+    path: &Path,
+    decode: impl FnOnce(&mut Wire, u64) -> Result<T, String>,
+) -> Result<T, FormatError> {
+    let file = path.display().to_string();
+    let source = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
+    let length = source.metadata().map_err(|cause| FormatError::read(path, cause))?.len();
+    let mut source = BufReader::with_capacity(1 << 16, source);
+    let start = source.fill_buf().map_err(|cause| FormatError::read(path, cause))?;
+    refuse_hdf5(start, &file)?;
+    decode(&mut Wire::new(&mut source), length).map_err(|what| FormatError::malformed(file, what, DAMAGED))
+}
+
+fn decode_binary<T>(
+    bytes: &[u8],
+    file: &str,
+    decode: impl FnOnce(&mut Wire, u64) -> Result<T, String>,
+) -> Result<T, FormatError> {
+    refuse_hdf5(bytes, file)?;
+    let mut source = bytes;
+    decode(&mut Wire::new(&mut source), bytes.len() as u64)
+        .map_err(|what| FormatError::malformed(file, what, DAMAGED))
+}
+
+fn refuse_hdf5(start: &[u8], file: &str) -> Result<(), FormatError> {
+    if start.starts_with(HDF5) {
+        let next = "save it as a binary .caffemodel (snapshot_format: BINARYPROTO)";
+        return Err(FormatError::malformed(file, "it is an HDF5 file, which is not read here", next));
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Which of the networks that one description holds is meant?
+
+use std::collections::BTreeMap;
+
+/// What the network is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Phase {
+    /// Learning.
+    Train,
+    /// Testing and use.
+    #[default]
+    Test,
+}
+
+/// Caffe's `NetState`, and what stands in databases rather than in the description.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct NetOptions {
+    /// Which phase's layers are taken.
+    pub phase: Phase,
+    /// Stages that `stage` and `not_stage` rules ask for.
+    pub stages: Vec<String>,
+    /// The level that `min_level` and `max_level` rules ask for.
+    pub level: i32,
+    /// Sizes of one item, without the batch, by the name of the top it is: `("data", [3, 227, 227])`. Needed for
+    /// layers that read a database, unless `crop_size` tells them.
+    pub items: BTreeMap<String, Vec<usize>>,
+}
+
+impl NetOptions {
+    /// The network of one phase, at level 0 and without stages.
+    pub fn phase(phase: Phase) -> Self {
+        NetOptions { phase, ..NetOptions::default() }
+    }
+
+    /// The same, where one item of the top `name` has these sizes.
+    pub fn item(mut self, name: impl Into<String>, sizes: impl Into<Vec<usize>>) -> Self {
+        self.items.insert(name.into(), sizes.into());
+        self
+    }
+}
