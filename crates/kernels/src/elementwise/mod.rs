@@ -2,6 +2,16 @@
 //!
 //! `flat` and `plane` run a formula of block vectors over slices; every kernel here and in [`crate::norm`] and
 //! [`crate::update`] is such a formula. The formula's author writes neither threads nor tails.
+//!
+//! ```
+//! use ocellus_kernels::elementwise::{Source, add_relu};
+//! use ocellus_kernels::{isa::Isa, threads::ThreadPool};
+//!
+//! let (pool, isa) = (ThreadPool::new(2), Isa::detect());
+//! let mut y = [1.0, -2.0, 3.0];
+//! add_relu(&pool, isa, Source::InPlace, &[1.0, 1.0, -5.0], &mut y);
+//! assert_eq!(y, [2.0, 0.0, 0.0]);
+//! ```
 
 mod activation;
 mod basic;
@@ -19,7 +29,7 @@ pub(crate) mod tests;
 pub use activation::{Activation, activation, activation_grad};
 pub use basic::{add, add_relu, axpy, copy, fill, mul, relu, relu_grad, scale, sub};
 pub use blocked::Blocked;
-pub(crate) use blocked::{Part, Parts};
+pub(crate) use blocked::{PART_BLOCKS, Part, Parts};
 pub use channel::{
     bias_add, bias_add_plain, channel_sum, channel_sum_plain, channel_sum_plain_scratch_len,
     channel_sum_scratch_len,

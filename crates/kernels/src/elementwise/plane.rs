@@ -1,10 +1,11 @@
 //! How does one formula with constants per channel run over a blocked tensor?
 //!
 //! ```text
-//! for each part (parallel): k = constants(block); for each pixel: outputs = formula(k, inputs)
+//! for each part (parallel): k[block] = constants(block)
+//!     for each image, block, pixel: outputs = formula(k[block], inputs)
 //! ```
 
-use super::blocked::{Blocked, Part, Parts};
+use super::blocked::{Blocked, PART_BLOCKS, Part, Parts};
 use super::operands::{Operands, Read, share};
 use crate::isa::{Isa, LANES, Simd, VectorOp};
 use crate::layout::BLOCK;
@@ -63,14 +64,19 @@ impl<F: PlaneFormula<K, R, W>, const K: usize, const R: usize, const W: usize> V
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let MapPart { operands, parts, part, formula } = self;
-        let constants = formula.constants(s, part.block);
+        let mut constants = [[s.zero(); K]; PART_BLOCKS];
+        for (block, constants) in constants.iter_mut().enumerate().take(part.blocks) {
+            *constants = formula.constants(s, part.first_block + block);
+        }
         for image in 0..part.images {
-            let at = operands.at(parts.run_start(&part, image));
-            for i in (0..part.pixels * BLOCK).step_by(LANES) {
-                // SAFETY: inside the part, which is this task's alone.
-                unsafe { at.store(s, i, formula.apply(s, constants, at.load(s, i))) }
+            for (block, constants) in constants.iter().enumerate().take(part.blocks) {
+                let (at, constants) = (operands.at(parts.run_start(&part, image, block)), *constants);
+                for i in (0..part.pixels * BLOCK).step_by(LANES) {
+                    // SAFETY: inside the part, which is this task's alone.
+                    unsafe { at.store(s, i, formula.apply(s, constants, at.load(s, i))) }
+                }
+                at.finish();
             }
-            at.finish();
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! Four neighbouring pixels go to four accumulators, as an addition takes four cycles and one can start in each.
 
-use super::blocked::{Blocked, Part, Parts};
+use super::blocked::{Blocked, PART_BLOCKS, Part, Parts};
 use super::operands::{Addresses, Operands, Read, share};
 use crate::isa::{Isa, Simd, VectorOp};
 use crate::layout::BLOCK;
@@ -31,7 +31,7 @@ pub(crate) const WIDE: usize = 2 * BLOCK;
 
 /// Scratch numbers that [`run`] needs for sums of `terms` terms.
 pub(crate) fn scratch_len(size: Blocked, terms: usize) -> usize {
-    Parts::new(size).count() * terms * WIDE
+    Parts::new(size).slots() * terms * WIDE
 }
 
 /// Stores f64 numbers as pairs of f32, the rounded number and what was lost: 48 bits of 53, in an f32 arena.
@@ -62,26 +62,28 @@ pub(crate) fn run<const K: usize, const R: usize, const T: usize, const W: usize
 ) {
     let operands = Operands::new(size.elements(), reads, writes);
     let parts = Parts::new(size);
-    let scratch = &mut scratch[..parts.count() * T * WIDE];
+    let scratch = &mut scratch[..parts.slots() * T * WIDE];
     let partial = SharedMut::new(scratch);
     share(pool, size.elements(), parts.count(), &|task| {
-        let sums = isa.run(SumPart { operands: &operands, parts, part: parts.get(task), formula });
-        // SAFETY: each task has its own place.
-        let to = unsafe { partial.part(task * T * WIDE, T * WIDE) };
-        for (sum, to) in sums.iter().zip(to.chunks_exact_mut(WIDE)) {
-            store_wide(sum, to);
-        }
+        let (slot, count) = parts.slots_of(task);
+        // SAFETY: each task has its own places.
+        let to = unsafe { partial.part(slot * T * WIDE, count * T * WIDE) };
+        isa.run(SumPart { operands: &operands, parts, part: parts.get(task), formula, to });
     });
-    for channel in 0..size.channels {
-        let (block, lane) = (channel / BLOCK, channel % BLOCK);
-        let mut sums = [0.0; T];
+    for block in 0..size.blocks() {
+        let mut sums = [[0.0; BLOCK]; T];
         for index in 0..parts.per_block() {
-            let from = &scratch[parts.number(block, index) * T * WIDE..];
-            for (sum, from) in sums.iter_mut().zip(from.chunks_exact(WIDE)) {
-                *sum += load_wide(from, lane);
+            let (slot, _) = parts.slot(block, index);
+            let from = &scratch[slot * T * WIDE..];
+            for (sums, from) in sums.iter_mut().zip(from.chunks_exact(WIDE)) {
+                for (lane, sum) in sums.iter_mut().enumerate() {
+                    *sum += load_wide(from, lane);
+                }
             }
         }
-        finish(channel, sums);
+        for channel in block * BLOCK..((block + 1) * BLOCK).min(size.channels) {
+            finish(channel, sums.map(|sums| sums[channel % BLOCK]));
+        }
     }
 }
 
@@ -90,17 +92,30 @@ struct SumPart<'a, F, const K: usize, const R: usize, const T: usize, const W: u
     parts: Parts,
     part: Part,
     formula: F,
+    /// Where each block's sums go.
+    to: &'a mut [f32],
 }
 
 impl<F: PlaneSum<K, R, T, W>, const K: usize, const R: usize, const T: usize, const W: usize> VectorOp
     for SumPart<'_, F, K, R, T, W>
 {
-    type Output = [[f64; BLOCK]; T];
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> Self::Output {
+    fn run<S: Simd>(self, s: S) {
         // Few registers: fewer accumulators, each two registers wide and so as good as two.
         if S::REGISTERS >= 16 { self.sums::<S, 4>(s) } else { self.sums::<S, 2>(s) }
     }
+}
+
+/// The sums of one block so far.
+#[derive(Clone, Copy)]
+struct Sums<S: Simd, const K: usize, const T: usize, const U: usize> {
+    constants: [S::F; K],
+    /// Of whole groups.
+    total: [[f64; BLOCK]; T],
+    /// Of the present one, in `U` accumulators, and its pixels.
+    group: [[S::F; T]; U],
+    filled: usize,
 }
 
 impl<F: PlaneSum<K, R, T, W>, const K: usize, const R: usize, const T: usize, const W: usize>
@@ -108,30 +123,69 @@ impl<F: PlaneSum<K, R, T, W>, const K: usize, const R: usize, const T: usize, co
 {
     /// The part's sums, with `U` accumulators.
     #[inline(always)]
-    fn sums<S: Simd, const U: usize>(self, s: S) -> [[f64; BLOCK]; T] {
-        let SumPart { operands, parts, part, formula } = self;
-        let constants = formula.constants(s, part.block);
-        let mut total = [[0.0; BLOCK]; T];
-        let mut group = [[s.zero(); T]; U];
-        let mut filled = 0;
-        for image in 0..part.images {
-            let at = operands.at(parts.run_start(&part, image));
-            let mut pixel = 0;
-            while pixel < part.pixels {
-                let count = (part.pixels - pixel).min(GROUP - filled);
-                let run = Run { at, first: pixel, count };
-                run.add(s, formula, constants, &mut group);
-                pixel += count;
-                filled += count;
-                if filled == GROUP {
-                    flush(s, &mut group, &mut total);
-                    filled = 0;
-                }
-            }
-            at.finish();
+    fn sums<S: Simd, const U: usize>(self, s: S) {
+        let SumPart { operands, parts, part, formula, to } = self;
+        let none = Sums::<S, K, T, U> {
+            constants: [s.zero(); K],
+            total: [[0.0; BLOCK]; T],
+            group: [[s.zero(); T]; U],
+            filled: 0,
+        };
+        let mut blocks = [none; PART_BLOCKS];
+        for (block, sums) in blocks.iter_mut().enumerate().take(part.blocks) {
+            sums.constants = formula.constants(s, part.first_block + block);
         }
-        flush(s, &mut group, &mut total);
-        total
+        for image in 0..part.images {
+            for (block, sums) in blocks.iter_mut().enumerate().take(part.blocks) {
+                let at = operands.at(parts.run_start(&part, image, block));
+                sums.add_pixels(s, at, part.pixels, formula);
+                at.finish();
+            }
+        }
+        for (sums, to) in blocks.iter_mut().zip(to.chunks_exact_mut(T * WIDE)) {
+            sums.flush(s);
+            for (total, to) in sums.total.iter().zip(to.chunks_exact_mut(WIDE)) {
+                store_wide(total, to);
+            }
+        }
+    }
+}
+
+impl<S: Simd, const K: usize, const T: usize, const U: usize> Sums<S, K, T, U> {
+    #[inline(always)]
+    fn add_pixels<F: PlaneSum<K, R, T, W>, const R: usize, const W: usize>(
+        &mut self,
+        s: S,
+        at: Addresses<R, W>,
+        pixels: usize,
+        formula: F,
+    ) {
+        let mut pixel = 0;
+        while pixel < pixels {
+            let count = (pixels - pixel).min(GROUP - self.filled);
+            Run { at, first: pixel, count }.add(s, formula, self.constants, &mut self.group);
+            pixel += count;
+            self.filled += count;
+            if self.filled == GROUP {
+                self.flush(s);
+            }
+        }
+    }
+
+    /// Moves the group's sums to f64.
+    #[inline(always)]
+    fn flush(&mut self, s: S) {
+        for (term, total) in self.total.iter_mut().enumerate() {
+            let mut sum = self.group[0][term];
+            for sums in self.group.iter().skip(1) {
+                sum = s.add(sum, sums[term]);
+            }
+            for (total, lane) in total.iter_mut().zip(s.to_array(sum)) {
+                *total += f64::from(lane);
+            }
+        }
+        self.group = [[s.zero(); T]; U];
+        self.filled = 0;
     }
 }
 
@@ -181,23 +235,4 @@ impl<const R: usize, const W: usize> Run<R, W> {
             self.at.store(s, i, outputs);
         }
     }
-}
-
-/// Moves the accumulators' sums to f64.
-#[inline(always)]
-fn flush<S: Simd, const T: usize, const U: usize>(
-    s: S,
-    group: &mut [[S::F; T]; U],
-    total: &mut [[f64; BLOCK]; T],
-) {
-    for (term, total) in total.iter_mut().enumerate() {
-        let mut sum = group[0][term];
-        for sums in group.iter().skip(1) {
-            sum = s.add(sum, sums[term]);
-        }
-        for (total, lane) in total.iter_mut().zip(s.to_array(sum)) {
-            *total += f64::from(lane);
-        }
-    }
-    *group = [[s.zero(); T]; U];
 }

@@ -49,6 +49,7 @@ pub(crate) fn sizes() -> Vec<Blocked> {
         size(4, 50, 8, 8),
         size(1, 16, 70, 65),
         size(45, 33, 9, 11),
+        size(7, 150, 7, 7),
     ]
 }
 

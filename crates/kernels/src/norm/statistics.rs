@@ -15,7 +15,7 @@
 
 use crate::elementwise::operands::share;
 use crate::elementwise::sum::{self, GROUP, WIDE, load_wide, store_wide};
-use crate::elementwise::{Blocked, Part, Parts};
+use crate::elementwise::{Blocked, PART_BLOCKS, Part, Parts};
 use crate::isa::{Isa, Simd, VectorOp};
 use crate::layout::BLOCK;
 use crate::threads::{SharedMut, ThreadPool};
@@ -50,47 +50,57 @@ pub fn statistics(
         "mean and var lengths"
     );
     let parts = Parts::new(size);
-    let scratch = &mut scratch[..parts.count() * 2 * WIDE];
+    let scratch = &mut scratch[..parts.slots() * 2 * WIDE];
     let partial = SharedMut::new(scratch);
     share(pool, size.elements(), parts.count(), &|task| {
-        let running = isa.run(PartStatistics { x, parts, part: parts.get(task) });
-        // SAFETY: each task has its own place.
-        let to = unsafe { partial.part(task * 2 * WIDE, 2 * WIDE) };
-        store_wide(&running.mean, &mut to[..WIDE]);
-        store_wide(&running.m2, &mut to[WIDE..]);
+        let (slot, count) = parts.slots_of(task);
+        // SAFETY: each task has its own places.
+        let to = unsafe { partial.part(slot * 2 * WIDE, count * 2 * WIDE) };
+        isa.run(PartStatistics { x, parts, part: parts.get(task), to });
     });
-    for channel in 0..size.channels {
-        let (block, lane) = (channel / BLOCK, channel % BLOCK);
-        let (mut count, mut mean, mut m2) = (0.0, 0.0, 0.0);
+    for block in 0..size.blocks() {
+        let mut running = Running::NONE;
         for index in 0..parts.per_block() {
-            let number = parts.number(block, index);
-            let from = &scratch[number * 2 * WIDE..];
-            let more = parts.get(number).count() as f64;
-            merge(count, (&mut mean, &mut m2), more, (load_wide(from, lane), load_wide(&from[WIDE..], lane)));
-            count += more;
+            let (slot, count) = parts.slot(block, index);
+            let (mean, m2) = scratch[slot * 2 * WIDE..][..2 * WIDE].split_at(WIDE);
+            running.merge(count as f64, |lane| (load_wide(mean, lane), load_wide(m2, lane)));
         }
-        moments.mean[channel] = mean as f32;
-        moments.var[channel] = (m2 / count) as f32;
+        for channel in block * BLOCK..((block + 1) * BLOCK).min(size.channels) {
+            moments.mean[channel] = running.mean[channel % BLOCK] as f32;
+            // Rounding may leave the variance of equal values just below 0.
+            moments.var[channel] = (running.m2[channel % BLOCK].max(0.0) / running.count) as f32;
+        }
     }
 }
 
-/// Merges the mean and sum of squared deviations of `more` values into those of `count` values.
-#[inline(always)]
-fn merge(count: f64, (mean, m2): (&mut f64, &mut f64), more: f64, (other_mean, other_m2): (f64, f64)) {
-    let share = more / (count + more);
-    let delta = other_mean - *mean;
-    *mean += delta * share;
-    *m2 += other_m2 + delta * delta * count * share;
-}
-
-/// Count, mean and sum of squared deviations of the pixels so far, per lane.
+/// Count, mean and sum of squared deviations of one block's pixels so far, per lane.
+#[derive(Clone, Copy)]
 struct Running {
     count: f64,
     mean: [f64; BLOCK],
     m2: [f64; BLOCK],
 }
 
+impl Running {
+    const NONE: Running = Running { count: 0.0, mean: [0.0; BLOCK], m2: [0.0; BLOCK] };
+
+    /// With `more` further values of each lane, whose mean and sum of squared deviations are `other(lane)`.
+    #[inline(always)]
+    fn merge(&mut self, more: f64, other: impl Fn(usize) -> (f64, f64)) {
+        let share = more / (self.count + more);
+        let weight = self.count * share;
+        for lane in 0..BLOCK {
+            let (mean, m2) = other(lane);
+            let delta = mean - self.mean[lane];
+            self.mean[lane] += delta * share;
+            self.m2[lane] += m2 + delta * delta * weight;
+        }
+        self.count += more;
+    }
+}
+
 /// Up to [`GROUP`] pixels' sums of `x - pilot` and of its square, in `U` accumulators.
+#[derive(Clone, Copy)]
 struct Group<S: Simd, const U: usize> {
     pilot: S::F,
     sums: [[S::F; 2]; U],
@@ -101,40 +111,47 @@ struct PartStatistics<'a> {
     x: &'a [f32],
     parts: Parts,
     part: Part,
+    /// Where each block's mean and m2 go.
+    to: &'a mut [f32],
 }
 
 impl VectorOp for PartStatistics<'_> {
-    type Output = Running;
+    type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> Running {
+    fn run<S: Simd>(self, s: S) {
         // As in `elementwise::sum`: the registers decide how many accumulators there are.
-        if S::REGISTERS >= 16 { self.running::<S, 4>(s) } else { self.running::<S, 2>(s) }
+        if S::REGISTERS >= 16 { self.gather::<S, 4>(s) } else { self.gather::<S, 2>(s) }
     }
 }
 
 impl PartStatistics<'_> {
     #[inline(always)]
-    fn running<S: Simd, const U: usize>(self, s: S) -> Running {
-        let PartStatistics { x, parts, part } = self;
-        let mut running = Running { count: 0.0, mean: [0.0; BLOCK], m2: [0.0; BLOCK] };
-        let mut group = Group::<S, U> { pilot: s.zero(), sums: [[s.zero(); 2]; U], filled: 0 };
+    fn gather<S: Simd, const U: usize>(self, s: S) {
+        let PartStatistics { x, parts, part, to } = self;
+        let group = Group::<S, U> { pilot: s.zero(), sums: [[s.zero(); 2]; U], filled: 0 };
+        let mut blocks = [(group, Running::NONE); PART_BLOCKS];
         for image in 0..part.images {
-            let run = &x[parts.run_start(&part, image)..][..part.pixels * BLOCK];
-            if image == 0 {
-                group.pilot = mean_of_some(s, run);
-            }
-            let mut pixel = 0;
-            while pixel < part.pixels {
-                let count = (part.pixels - pixel).min(GROUP - group.filled);
-                group.add(s, &run[pixel * BLOCK..][..count * BLOCK]);
-                pixel += count;
-                if group.filled == GROUP {
-                    group.flush(s, &mut running);
+            for (block, (group, running)) in blocks.iter_mut().enumerate().take(part.blocks) {
+                let run = &x[parts.run_start(&part, image, block)..][..part.pixels * BLOCK];
+                if image == 0 {
+                    group.pilot = mean_of_some(s, run);
+                }
+                let mut pixel = 0;
+                while pixel < part.pixels {
+                    let count = (part.pixels - pixel).min(GROUP - group.filled);
+                    group.add(s, &run[pixel * BLOCK..][..count * BLOCK]);
+                    pixel += count;
+                    if group.filled == GROUP {
+                        group.flush(s, running);
+                    }
                 }
             }
         }
-        group.flush(s, &mut running);
-        running
+        for ((group, running), to) in blocks.iter_mut().zip(to.chunks_exact_mut(2 * WIDE)) {
+            group.flush(s, running);
+            store_wide(&running.mean, &mut to[..WIDE]);
+            store_wide(&running.m2, &mut to[WIDE..]);
+        }
     }
 }
 
@@ -181,16 +198,12 @@ impl<S: Simd, const U: usize> Group<S, U> {
         }
         let (pilot, sum, square) = (s.to_array(self.pilot), s.to_array(sum), s.to_array(square));
         let more = self.filled as f64;
-        let mut next = [0.0; BLOCK];
-        for lane in 0..BLOCK {
+        let per_pixel = 1.0 / more;
+        running.merge(more, |lane| {
             let (sum, square) = (f64::from(sum[lane]), f64::from(square[lane]));
-            let mean = f64::from(pilot[lane]) + sum / more;
-            let m2 = (square - sum * sum / more).max(0.0);
-            let into = (&mut running.mean[lane], &mut running.m2[lane]);
-            merge(running.count, into, more, (mean, m2));
-            next[lane] = running.mean[lane] as f32;
-        }
-        running.count += more;
+            (f64::from(pilot[lane]) + sum * per_pixel, square - sum * sum * per_pixel)
+        });
+        let next = running.mean.map(|mean| mean as f32);
         *self = Group { pilot: s.load(&next), sums: [[s.zero(); 2]; U], filled: 0 };
     }
 }

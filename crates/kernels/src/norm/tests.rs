@@ -272,7 +272,7 @@ fn check_backward(size: Blocked, out: &[f32], [dx, g, running, dgamma, dbeta]: [
     close(&name, &out[..n], dx, 1e-5 * single);
     close(&name, &out[n..2 * n], g, 0.0);
     close(&name, &out[2 * n..3 * n], running, 1e-6);
-    let tolerance = 6e-7 * (size.per_channel() as f64).sqrt();
+    let tolerance = 1e-6 * (size.per_channel() as f64).sqrt();
     close(&name, &out[3 * n..3 * n + size.channels], dgamma, tolerance);
     close(&name, &out[3 * n + size.channels..], dbeta, tolerance);
 }
