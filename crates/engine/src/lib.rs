@@ -9,7 +9,6 @@ mod options;
 mod passes;
 pub mod plan;
 pub mod reference;
-mod reference_step;
 mod session;
 
 pub use error::EngineError;

@@ -27,6 +27,7 @@ const CASES: &[Case] = &[
     Case { name: "pooling", build: pooling, input: [2, 19, 12, 13], tolerance: 2e-5 },
     Case { name: "activations", build: activations, input: [2, 17, 5, 6], tolerance: 2e-5 },
     Case { name: "gates and broadcasting", build: gates, input: [3, 18, 6, 5], tolerance: 1e-4 },
+    Case { name: "twenty branches", build: branches, input: [2, 6, 5, 4], tolerance: 2e-5 },
     Case { name: "one pixel", build: one_pixel, input: [5, 7, 1, 1], tolerance: 1e-4 },
 ];
 
@@ -178,6 +179,14 @@ fn describe(case: &Case) -> Graph {
     let y = (case.build)(&mut b, x);
     b.output("output", y);
     b.finish().unwrap()
+}
+
+fn branches(b: &mut Builder, x: ValueId) -> ValueId {
+    let parts: Vec<ValueId> =
+        (0..20).map(|i| b.conv2d(&format!("branch{i}"), x, Conv::new(1 + i % 3, 1))).collect();
+    let y = b.concat("all", &parts);
+    let y = b.dropout("dropout", y, 0.3);
+    classify(b, y)
 }
 
 /// The network with a loss, and its gradients as outputs.

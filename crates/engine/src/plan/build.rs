@@ -1,17 +1,19 @@
 //! From a graph to a plan: group, lower each group, hand out the outputs, place the buffers.
 
-use ocellus_graph::{Graph, ValueId};
+use ocellus_graph::{Graph, GraphError, Op, ValueId};
 
 use super::lowering::Lowering;
-use super::{BufferId, Lifetime, ParamPort, Plan, Port, emit, memory};
+use super::{BufferId, Lifetime, MOST_OPERANDS, ParamPort, Plan, Port, emit, memory};
 use crate::passes::{fuse, singles};
 use crate::{EngineError, Options};
 
 impl Plan {
     /// Plans `graph` at the shapes it has.
     ///
-    /// Errors: the plan needs more than `options.memory_limit`.
+    /// Errors: the plan needs more than `options.memory_limit`; an operation has more than [`MOST_OPERANDS`] inputs or
+    /// outputs (a Concat may have any number).
     pub fn new(graph: &Graph, options: &Options) -> Result<Plan, EngineError> {
+        check_operands(graph)?;
         let mut lowering = Lowering::new(graph, options);
         let groups = match options.reference {
             true => singles(graph),
@@ -29,6 +31,17 @@ impl Plan {
             _ => Ok(plan),
         }
     }
+}
+
+fn check_operands(graph: &Graph) -> Result<(), EngineError> {
+    for node in graph.nodes().iter().filter(|n| !matches!(n.op, Op::Concat(_))) {
+        let most = node.inputs.len().max(node.outputs.len());
+        if most > MOST_OPERANDS {
+            let message = format!("has {most} inputs or outputs, at most {MOST_OPERANDS} can run");
+            return Err(GraphError::node(&node.name, message).into());
+        }
+    }
+    Ok(())
 }
 
 fn output_ports(lowering: &mut Lowering) -> Vec<Port> {

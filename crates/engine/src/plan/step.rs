@@ -11,6 +11,9 @@ use ocellus_tensor::Shape;
 
 use super::BufferId;
 
+/// Most tensors one step reads or writes.
+pub const MOST_OPERANDS: usize = 16;
+
 /// What a step runs. Operands stand in the order each variant names; an absent optional operand is `None`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kernel {
@@ -148,23 +151,9 @@ pub enum Kernel {
         parts: Vec<Channels>,
     },
     /// Reads: logits, target. Writes: loss.
-    SoftmaxCrossEntropy {
-        /// Columns of the logits.
-        classes: usize,
-        /// The target holds class numbers, not probabilities.
-        labels: bool,
-        /// Share of the target spread evenly.
-        smoothing: f32,
-    },
+    SoftmaxCrossEntropy(LossSizes),
     /// Reads: logits, target, dloss. Writes: dlogits.
-    SoftmaxCrossEntropyGrad {
-        /// Columns of the logits.
-        classes: usize,
-        /// The target holds class numbers, not probabilities.
-        labels: bool,
-        /// Share of the target spread evenly.
-        smoothing: f32,
-    },
+    SoftmaxCrossEntropyGrad(LossSizes),
     /// Reads: scores, label. Writes: the share of rows that are right.
     Accuracy {
         /// How many guesses are allowed.
@@ -199,6 +188,17 @@ pub enum Mask {
     Output,
     /// By normalising x once more.
     Recompute,
+}
+
+/// A softmax cross-entropy's sizes and smoothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossSizes {
+    /// Columns of the logits.
+    pub classes: usize,
+    /// The target holds class numbers, not probabilities.
+    pub labels: bool,
+    /// Share of the target spread evenly over the classes.
+    pub smoothing: f32,
 }
 
 /// Where a run of channels comes from.
@@ -346,8 +346,8 @@ impl Kernel {
             Kernel::ActivationGrad(_) => "activation grad",
             Kernel::Dropout { .. } => "dropout",
             Kernel::TakeGrid(_) | Kernel::PlaceGrid { .. } | Kernel::GatherChannels { .. } => "shuffle",
-            Kernel::SoftmaxCrossEntropy { .. } => "loss",
-            Kernel::SoftmaxCrossEntropyGrad { .. } => "loss grad",
+            Kernel::SoftmaxCrossEntropy(_) => "loss",
+            Kernel::SoftmaxCrossEntropyGrad(_) => "loss grad",
             Kernel::Accuracy { .. } => "accuracy",
             Kernel::Sgd(_) | Kernel::Adam(_) | Kernel::Accumulate { .. } | Kernel::RunningUpdate(_) => {
                 "update"

@@ -7,10 +7,7 @@ use ocellus_kernels::shuffle::Grid;
 
 use crate::passes::Group;
 use crate::plan::lowering::Lowering;
-use crate::plan::step::{Channels, Kernel, Step};
-
-/// Most tensors one step joins.
-const MOST_PARTS: usize = 16;
+use crate::plan::step::{Channels, Kernel, MOST_OPERANDS, Step};
 
 /// Slices, pads, their gradients, and joined channels.
 pub fn emit(l: &mut Lowering, group: &Group) -> bool {
@@ -26,7 +23,9 @@ pub fn emit(l: &mut Lowering, group: &Group) -> bool {
         Op::SliceGrad(grad) => put_back(&grad.slice, inner),
         Op::Pad(pad) => border(pad, outer, inner),
         Op::PadGrad(grad) => unborder(&grad.pad, outer, inner),
-        Op::Concat(concat) if concat.axis == 1 && inputs.len() <= MOST_PARTS => Some(join(l, &inputs, inner)),
+        Op::Concat(concat) if concat.axis == 1 && inputs.len() <= MOST_OPERANDS => {
+            Some(join(l, &inputs, inner))
+        }
         _ => None,
     };
     let Some(kernel) = kernel else { return false };

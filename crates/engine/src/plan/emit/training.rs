@@ -6,7 +6,7 @@ use ocellus_kernels::loss::loss_scratch_len;
 
 use crate::passes::Group;
 use crate::plan::lowering::Lowering;
-use crate::plan::step::{Kernel, Step};
+use crate::plan::step::{Kernel, LossSizes, Step};
 
 /// Softmax cross-entropy on rows of logits, its gradient, and accuracy.
 pub fn loss(l: &mut Lowering, group: &Group) -> bool {
@@ -19,14 +19,15 @@ pub fn loss(l: &mut Lowering, group: &Group) -> bool {
     let labels = l.graph.shape(node.inputs[1]).rank() == 1;
     let (kernel, scratch) = match &node.op {
         Op::Loss(loss) => match loss.kind {
-            LossKind::SoftmaxCrossEntropy { smoothing } => {
-                (Kernel::SoftmaxCrossEntropy { classes, labels, smoothing }, loss_scratch_len(rows))
-            }
+            LossKind::SoftmaxCrossEntropy { smoothing } => (
+                Kernel::SoftmaxCrossEntropy(LossSizes { classes, labels, smoothing }),
+                loss_scratch_len(rows),
+            ),
             _ => return false,
         },
         Op::LossGrad(loss) => match loss.kind {
             LossKind::SoftmaxCrossEntropy { smoothing } => {
-                (Kernel::SoftmaxCrossEntropyGrad { classes, labels, smoothing }, 0)
+                (Kernel::SoftmaxCrossEntropyGrad(LossSizes { classes, labels, smoothing }), 0)
             }
             _ => return false,
         },

@@ -1,0 +1,137 @@
+//! What touches every element a few times: order in memory, normalisation, pooling, functions of single elements.
+
+use ocellus_graph::ops::Statistics;
+use ocellus_kernels::elementwise::{self, Activation, Blocked};
+use ocellus_kernels::layout::{blocked_to_plain, plain_to_blocked};
+use ocellus_kernels::norm::{self, AffineGrads, Moments, Normalisation, Normalise, NormaliseGrad, ReluMask};
+use ocellus_kernels::pooling::{self, Pooling};
+use ocellus_kernels::random::DropoutMask;
+
+use super::{Call, optional, shared};
+use crate::plan::{Elementwise, Mask};
+
+pub fn to_blocked(mut call: Call<'_>, dims: [usize; 4]) {
+    let (pool, isa) = call.tools();
+    let ([plain], [blocked, _]) = call.parts();
+    plain_to_blocked(pool, isa, dims, plain, blocked);
+}
+
+pub fn to_plain(mut call: Call<'_>, dims: [usize; 4]) {
+    let (pool, isa) = call.tools();
+    let ([blocked], [plain, _]) = call.parts();
+    blocked_to_plain(pool, isa, dims, blocked, plain);
+}
+
+pub fn batch_statistics(mut call: Call<'_>, size: Blocked) {
+    let (pool, isa) = call.tools();
+    let ([x], [mean, var, scratch]) = call.parts();
+    norm::statistics(pool, isa, size, x, Moments { mean, var }, scratch);
+}
+
+pub fn normalise(mut call: Call<'_>, size: Blocked, eps: f32, relu: bool) {
+    let (pool, isa) = call.tools();
+    let ([x, gamma, beta, mean, var, residual], [y, _]) = call.parts();
+    let norm = Normalisation { mean, var, gamma: optional(gamma), beta: optional(beta), eps };
+    Normalise { size, norm, residual: optional(residual), relu }.run(pool, isa, shared(x), y);
+}
+
+pub fn batch_norm_grad(mut call: Call<'_>, size: Blocked, eps: f32, (statistics, mask): (Statistics, Mask)) {
+    let tools = call.tools();
+    let ([dy, x, y, gamma, beta, mean, var], [dx, dgamma, dbeta, scratch]) = call.parts();
+    let norm = Normalisation { mean, var, gamma: optional(gamma), beta: optional(beta), eps };
+    let mask = match mask {
+        Mask::None => ReluMask::None,
+        Mask::Output => ReluMask::Output(y),
+        Mask::Recompute => ReluMask::Recompute,
+    };
+    let grad = NormaliseGrad { size, norm, mask };
+    let incoming = if dy.is_empty() { &*dx } else { dy };
+    let sums = AffineGrads { dgamma: &mut *dgamma, dbeta: &mut *dbeta };
+    grad.reduce(tools, x, incoming, sums, scratch);
+    match statistics {
+        Statistics::Batch => grad.apply(tools, x, shared(dy), (dgamma, dbeta), dx),
+        Statistics::Running => grad.apply_running(tools, x, shared(dy), dx),
+    }
+}
+
+pub fn max_pool(mut call: Call<'_>, pooling: &Pooling) {
+    let (pool, isa) = call.tools();
+    let ([x], [y, _]) = call.parts();
+    pooling.max(pool, isa, x, y);
+}
+
+pub fn max_pool_grad(mut call: Call<'_>, pooling: &Pooling) {
+    let (pool, isa) = call.tools();
+    let ([x, dy], [dx, _]) = call.parts();
+    pooling.max_grad(pool, isa, x, dy, dx);
+}
+
+pub fn avg_pool(mut call: Call<'_>, pooling: &Pooling, include_padding: bool) {
+    let (pool, isa) = call.tools();
+    let ([x], [y, _]) = call.parts();
+    pooling.avg(pool, isa, include_padding, x, y);
+}
+
+pub fn avg_pool_grad(mut call: Call<'_>, pooling: &Pooling, include_padding: bool) {
+    let (pool, isa) = call.tools();
+    let ([dy], [dx, _]) = call.parts();
+    pooling.avg_grad(pool, isa, include_padding, dy, dx);
+}
+
+pub fn global_avg_pool(mut call: Call<'_>, size: Blocked) {
+    let (pool, isa) = call.tools();
+    let ([x], [y, _]) = call.parts();
+    pooling::global_avg(pool, isa, size, x, y);
+}
+
+pub fn global_avg_pool_grad(mut call: Call<'_>, size: Blocked) {
+    let (pool, isa) = call.tools();
+    let ([dy], [dx, _]) = call.parts();
+    pooling::global_avg_grad(pool, isa, size, dy, dx);
+}
+
+pub fn elementwise(mut call: Call<'_>, function: Elementwise) {
+    let (pool, isa) = call.tools();
+    let ([a, b], [y, _]) = call.parts();
+    match function {
+        Elementwise::Relu => elementwise::relu(pool, isa, shared(a), y),
+        Elementwise::ReluGrad => elementwise::relu_grad(pool, isa, b, shared(a), y),
+        Elementwise::Add => elementwise::add(pool, isa, shared(a), b, y),
+        Elementwise::Sub => elementwise::sub(pool, isa, shared(a), b, y),
+        Elementwise::Mul => elementwise::mul(pool, isa, shared(a), b, y),
+    }
+}
+
+pub fn activation(mut call: Call<'_>, function: Activation) {
+    let (pool, isa) = call.tools();
+    let ([x], [y, _]) = call.parts();
+    elementwise::activation(pool, isa, function, shared(x), y);
+}
+
+pub fn activation_grad(mut call: Call<'_>, function: Activation) {
+    let (pool, isa) = call.tools();
+    let ([dy, x], [dx, _]) = call.parts();
+    elementwise::activation_grad(pool, isa, function, x, shared(dy), dx);
+}
+
+pub fn dropout(mut call: Call<'_>, rate: f32, stream: u64, size: Option<Blocked>) {
+    let (pool, isa) = call.tools();
+    let mask = DropoutMask::new(rate, call.random.seed, call.random.step, stream);
+    let ([x], [y, _]) = call.parts();
+    match size {
+        Some(size) => elementwise::dropout_blocked(pool, isa, size, (rate, &mask), shared(x), y),
+        None => elementwise::dropout(pool, isa, (rate, &mask), shared(x), y),
+    }
+}
+
+pub fn channel_sum(mut call: Call<'_>, size: Blocked) {
+    let (pool, isa) = call.tools();
+    let ([x], [sums, scratch]) = call.parts();
+    elementwise::channel_sum(pool, isa, size, x, sums, scratch);
+}
+
+pub fn column_sum(mut call: Call<'_>) {
+    let (pool, isa) = call.tools();
+    let ([x], [sums, scratch]) = call.parts();
+    elementwise::channel_sum_plain(pool, isa, x, sums, scratch);
+}

@@ -1,0 +1,78 @@
+//! Convolutions and fully connected layers: packing, products, gradients.
+
+use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue};
+use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
+
+use super::{Call, optional};
+
+/// `scale = gamma / sqrt(var + eps)`, `shift = beta + (bias - mean) scale`.
+pub fn fold_batch_norm(mut call: Call<'_>, eps: f32) {
+    let ([bias, gamma, beta, mean, var], [scale, shift, _]) = call.parts();
+    let or = |slice: &[f32], c: usize, absent: f32| slice.get(c).copied().unwrap_or(absent);
+    for c in 0..scale.len() {
+        scale[c] = or(gamma, c, 1.0) / (var[c] + eps).sqrt();
+        shift[c] = or(beta, c, 0.0) + (or(bias, c, 0.0) - mean[c]) * scale[c];
+    }
+}
+
+pub fn pack_conv(mut call: Call<'_>, recipe: &ConvForward) {
+    let (pool, _) = call.tools();
+    let ([w, scale], [packed, _]) = call.parts();
+    recipe.pack(pool, w, optional(scale), packed);
+}
+
+pub fn conv(mut call: Call<'_>, recipe: &ConvForward, relu: bool) {
+    let (pool, _) = call.tools();
+    let ([x, packed, bias, residual], [y, scratch]) = call.parts();
+    let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), relu };
+    recipe.run(pool, x, packed, epilogue, scratch, y);
+}
+
+pub fn pack_conv_input_grad(mut call: Call<'_>, recipe: &ConvInputGrad) {
+    let (pool, _) = call.tools();
+    let ([w, _], [packed, _]) = call.parts();
+    recipe.pack(pool, w, packed);
+}
+
+pub fn conv_input_grad(mut call: Call<'_>, recipe: &ConvInputGrad) {
+    let (pool, _) = call.tools();
+    let ([dy, packed, add], [dx, scratch]) = call.parts();
+    recipe.run(pool, dy, packed, optional(add), scratch, dx);
+}
+
+pub fn conv_weight_grad(mut call: Call<'_>, recipe: &ConvWeightGrad) {
+    let (pool, _) = call.tools();
+    let ([x, dy], [dw, scratch]) = call.parts();
+    recipe.run(pool, x, dy, scratch, dw);
+}
+
+pub fn pack_linear(mut call: Call<'_>, recipe: &LinearForward) {
+    let (pool, _) = call.tools();
+    let ([w, _], [packed, _]) = call.parts();
+    recipe.pack(pool, w, packed);
+}
+
+pub fn linear(mut call: Call<'_>, recipe: &LinearForward, relu: bool) {
+    let (pool, _) = call.tools();
+    let ([x, packed, bias, residual], [y, scratch]) = call.parts();
+    let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), relu };
+    recipe.run(pool, x, packed, epilogue, scratch, y);
+}
+
+pub fn pack_linear_input_grad(mut call: Call<'_>, recipe: &LinearInputGrad) {
+    let (pool, _) = call.tools();
+    let ([w, _], [packed, _]) = call.parts();
+    recipe.pack(pool, w, packed);
+}
+
+pub fn linear_input_grad(mut call: Call<'_>, recipe: &LinearInputGrad) {
+    let (pool, _) = call.tools();
+    let ([dy, packed, add], [dx, scratch]) = call.parts();
+    recipe.run(pool, dy, packed, optional(add), scratch, dx);
+}
+
+pub fn linear_weight_grad(mut call: Call<'_>, recipe: &LinearWeightGrad) {
+    let (pool, _) = call.tools();
+    let ([x, dy], [dw, scratch]) = call.parts();
+    recipe.run(pool, x, dy, scratch, dw);
+}
