@@ -121,16 +121,15 @@ impl<'a> Layer<'a> {
 
 /// All layers of a network, each in the newest form, before the rules of phase and stage.
 pub(in crate::caffe) fn read_all<'a>(net: &Message<'a>) -> Result<Vec<Layer<'a>>, Fault> {
-    let (old, new) = (net.get("layers"), net.get("layer"));
-    match (old, new) {
-        (Some(old), Some(new)) => {
-            let what = format!(
-                "layers and layer (line {}) stand in one file: they are different generations",
-                new.line
-            );
-            Err(Fault::new(old.line, what, "upgrade it as a whole"))
+    let mut upgrader = upgrade::Upgrader::default();
+    let mut layers = Vec::new();
+    // Caffe refuses a file that mixes the generations; in the order of the file it has one meaning, so it is read.
+    for field in &net.fields {
+        match field.name {
+            "layer" => layers.push(Layer::read(field.as_message()?)?),
+            "layers" => layers.extend(upgrader.layer(field.as_message()?)?),
+            _ => {}
         }
-        (Some(_), None) => upgrade::layers(net),
-        _ => net.all("layer").map(|field| Layer::read(field.as_message()?)).collect(),
     }
+    Ok(layers)
 }

@@ -121,45 +121,39 @@ const V0_FIELDS: [(&str, &str, &str, &str); 33] = [
 const V0_TRANSFORM: [(&str, &str); 4] =
     [("scale", "scale"), ("meanfile", "mean_file"), ("cropsize", "crop_size"), ("mirror", "mirror")];
 
-/// The newest name of V1's type number `number`.
-pub(in crate::caffe) fn v1_type(number: u64) -> Option<&'static str> {
-    V1_TYPES.get(usize::try_from(number).ok()?).map(|(_, now)| *now)
+/// Padding layers seen so far: (top, bottom, pad).
+#[derive(Default)]
+pub(in crate::caffe) struct Upgrader<'a> {
+    paddings: Vec<(String, String, Field<'a>)>,
 }
 
-/// All messages called `layers`, upgraded.
-pub(in crate::caffe) fn layers<'a>(net: &Message<'a>) -> Result<Vec<Layer<'a>>, Fault> {
-    let mut upgraded: Vec<Layer<'a>> = Vec::new();
-    let mut paddings: Vec<(String, String, Field<'a>)> = Vec::new(); // (top, bottom, pad)
-    for field in net.all("layers") {
-        let body = field.as_message()?;
-        let Some(inner) = body.message("layer")? else {
-            upgraded.push(from_v1(body)?);
-            continue;
-        };
+impl<'a> Upgrader<'a> {
+    /// A message called `layers`, upgraded; `None` for a padding layer, which joins those that read it.
+    pub(in crate::caffe) fn layer(&mut self, body: &Message<'a>) -> Result<Option<Layer<'a>>, Fault> {
+        let Some(inner) = body.message("layer")? else { return from_v1(body).map(Some) };
         if inner.text("type")? == Some("padding") {
             let (top, bottom) = (body.text("top")?.unwrap_or(""), body.text("bottom")?.unwrap_or(""));
             if let Some(pad) = inner.get("pad") {
-                paddings.push((top.to_string(), bottom.to_string(), pad.clone()));
+                self.paddings.push((top.to_string(), bottom.to_string(), pad.clone()));
             }
-            continue;
+            return Ok(None);
         }
         let mut layer = from_v0(body, inner)?;
         for bottom in &mut layer.bottoms {
-            if let Some((_, from, pad)) = paddings.iter().find(|(top, ..)| top == bottom) {
+            if let Some((_, from, pad)) = self.paddings.iter().find(|(top, ..)| top == bottom) {
                 *bottom = from.clone();
                 merge_padding(&mut layer.body, &layer.kind, pad)?;
             }
         }
-        upgraded.push(layer);
+        Ok(Some(layer))
     }
-    Ok(upgraded)
 }
 
 fn from_v1<'a>(body: &Message<'a>) -> Result<Layer<'a>, Fault> {
     let word = body.word("type")?.unwrap_or("NONE");
-    let number = word.parse::<u64>().ok().and_then(v1_type);
+    let by_number = word.parse::<usize>().ok().and_then(|number| V1_TYPES.get(number));
     let named = V1_TYPES.iter().find(|(old, _)| *old == word).map(|(_, now)| *now);
-    let Some(kind) = named.or(number) else {
+    let Some(kind) = named.or(by_number.map(|(_, now)| *now)) else {
         let line = body.get("type").map_or(body.line, |field| field.line);
         let next = "Caffe has no such type of the old form";
         return Err(Fault::new(line, format!("the layer's type {word} is not known"), next));

@@ -118,16 +118,11 @@ impl StoredLayer {
                 return Err(format!("layer {name} has {count} blobs, the network needs {wanted}"));
             }
         }
-        if let Some(param) = bias {
-            if let Some(blob) = self.blobs.pop() {
-                put(param, blob, weights)?;
-            }
+        if let (Some(param), Some(blob)) = (bias, self.blobs.last_mut()) {
+            put(param, std::mem::replace(blob, Tensor::zeros([0])), weights)?;
         }
-        if let Some(param) = weight {
-            self.blobs.truncate(1);
-            if let Some(blob) = self.blobs.pop() {
-                put(param, blob, weights)?;
-            }
+        if let (Some(param), Some(blob)) = (weight, self.blobs.into_iter().next()) {
+            put(param, blob, weights)?;
         }
         Ok(())
     }
