@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use ocellus::formats::{check_weights, npy, npz, safetensors};
-use ocellus::{Graph, Request, Session, Tensor, ValueId, Weights, differentiate};
+use ocellus::{Graph, Options, Request, Session, Tensor, ValueId, Weights, differentiate};
 use serde_json::json;
 
 use crate::args::Common;
@@ -44,6 +44,9 @@ pub struct RunArgs {
     /// Compute the gradients of this loss
     #[arg(long, value_name = "LOSS", requires = "grads")]
     pub backward: Option<String>,
+    /// Use the convolution algorithms that training and prediction use, which round a little more (Winograd)
+    #[arg(long)]
+    pub fast: bool,
     /// Where to write all gradients (.npz)
     #[arg(long, value_name = "FILE", requires = "backward")]
     pub grads: Option<PathBuf>,
@@ -80,7 +83,7 @@ pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<()> {
         Some(loss) => with_gradients(&mut graph, loss, &args)?,
         None => Slopes::new(),
     };
-    let mut session = Session::new(&graph, &common.machine())?;
+    let mut session = Session::new(&graph, &Options { exact: !args.fast, ..common.machine() })?;
     session.load(&weights)?;
     session.set_random(common.seed(), 0);
     set_inputs(&mut session, &graph, &inputs)?;
@@ -173,8 +176,8 @@ fn expose(graph: &mut Graph, name: &str) -> anyhow::Result<()> {
 
 /// Appends the gradients and hands each out.
 fn with_gradients(graph: &mut Graph, loss: &str, args: &RunArgs) -> anyhow::Result<Slopes> {
-    let inputs = args.inputs.iter().map(|(name, _)| name.clone()).collect();
-    check_inputs_known(graph, args)?;
+    let inputs: Vec<String> = args.inputs.iter().map(|(name, _)| name.clone()).collect();
+    inputs.iter().try_for_each(|name| check_input_known(graph, name))?;
     let found = differentiate(graph, &Request { inputs, params: true })
         .with_context(|| format!("the gradients of {loss}"))?;
     let params = found.params.iter().map(|&(id, value)| (found.graph.param(id).name.clone(), value));
@@ -189,21 +192,18 @@ fn with_gradients(graph: &mut Graph, loss: &str, args: &RunArgs) -> anyhow::Resu
     Ok(slopes)
 }
 
-fn check_inputs_known(graph: &Graph, args: &RunArgs) -> anyhow::Result<()> {
-    for (name, _) in &args.inputs {
-        if graph.find_input(name).is_none() {
-            bail!("{} has no input called {name}; its inputs are {}", graph.name, input_names(graph));
-        }
+fn check_input_known(graph: &Graph, name: &str) -> anyhow::Result<()> {
+    if graph.find_input(name).is_some() {
+        return Ok(());
     }
-    Ok(())
-}
-
-fn input_names(graph: &Graph) -> String {
     let names: Vec<&str> = graph.inputs().iter().map(|&id| graph.value(id).name.as_str()).collect();
-    names.join(", ")
+    bail!("{} has no input called {name}; its inputs are {}", graph.name, names.join(", "))
 }
 
 fn set_inputs(session: &mut Session, graph: &Graph, inputs: &[(String, Tensor)]) -> anyhow::Result<()> {
+    for (name, _) in inputs {
+        check_input_known(graph, name)?;
+    }
     for &id in graph.inputs() {
         let needed = graph.value(id);
         if !inputs.iter().any(|(name, _)| *name == needed.name) {
@@ -212,15 +212,9 @@ fn set_inputs(session: &mut Session, graph: &Graph, inputs: &[(String, Tensor)])
         }
     }
     for (name, tensor) in inputs {
-        let Some(id) = graph.find_input(name) else {
-            bail!("{} has no input called {name}; its inputs are {}", graph.name, input_names(graph));
-        };
-        if graph.shape(id) != tensor.shape() {
-            bail!(
-                "input {name} has shape {} in its file, the network needs {}",
-                tensor.shape(),
-                graph.shape(id)
-            );
+        let needed = graph.find_input(name).map(|id| graph.shape(id));
+        if let Some(needed) = needed.filter(|needed| *needed != tensor.shape()) {
+            bail!("input {name} has shape {} in its file, the network needs {needed}", tensor.shape());
         }
         session.set_input(name, tensor.data())?;
     }
