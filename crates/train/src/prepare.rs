@@ -158,7 +158,7 @@ fn resolve(
     preprocess.validate()?;
     let (mean, std) = statistics(&images.train, preprocess.channels, source.seed)?;
     preprocess = preprocess.normalised(mean, std);
-    let augment = if choices.no_augment { Default::default() } else { recipe::augment(facts) };
+    let augment = if choices.no_augment { Default::default() } else { recipe::augment(facts, epochs) };
     Ok(TrainConfig {
         data: source.data,
         val_fraction: source.val_fraction,
