@@ -40,6 +40,8 @@ impl CustomOp for SoftSquare {
     }
 }
 
+/// Runs the example.
+/// Runs the example.
 pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let net = network()?;
     check_gradient(&net)?;

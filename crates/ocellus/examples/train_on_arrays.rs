@@ -11,6 +11,8 @@ use ocellus::{
 const SIDE: usize = 12;
 const CLASSES: [&str; 3] = ["bar", "square", "cross"];
 
+/// Runs the example.
+/// Runs the example.
 pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (pictures, labels) = shapes(240, 1);
     let options = TrainerOptions { epochs: 12, batch: 24, lr: 0.1, ..TrainerOptions::default() };
