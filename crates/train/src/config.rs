@@ -77,7 +77,7 @@ impl TrainConfig {
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return fault(format!("label smoothing must lie between 0 and 1, got {}", self.label_smoothing));
         }
-        if !(self.checkpoint_seconds > 0.0) {
+        if self.checkpoint_seconds.is_nan() || self.checkpoint_seconds <= 0.0 {
             return fault(format!("checkpoint seconds must be above 0, got {}", self.checkpoint_seconds));
         }
         if i64::try_from(self.seed).is_err() {

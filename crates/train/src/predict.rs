@@ -48,7 +48,7 @@ impl Predictor {
             _ => model.classes.clone(),
         };
         let preprocess = preprocess_of(model)?;
-        check_input(&graph.shape(graph.inputs()[0]).to_vec(), &preprocess)?;
+        check_input(graph.shape(graph.inputs()[0]), &preprocess)?;
         let mut session = Session::new(&graph, options)?;
         session.load(&model.weights)?;
         Ok(Predictor {

@@ -16,6 +16,7 @@ pub const MOST_OPERANDS: usize = 16;
 
 /// What a step runs. Operands stand in the order each variant names; an absent optional operand is `None`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // a plan has some hundred steps: the room lost is a few kilobytes
 pub enum Kernel {
     /// The operation's reference kernel on plain tensors. Reads: the inputs it does not write. Writes: outputs, or the
     /// parameters it updates.

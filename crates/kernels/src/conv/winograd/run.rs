@@ -1,5 +1,8 @@
 //! Running: which tiles and channels each task takes, the input transform, the products, the output transform.
 
+// Index loops over const-generic arrays unroll fully and mirror the pseudo-code.
+#![allow(clippy::needless_range_loop)]
+
 use crate::isa::{LANES, Simd, VectorOp};
 use crate::layout::blocks;
 use crate::threads::{SharedMut, ThreadPool};

@@ -10,6 +10,9 @@
 //! Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2015), section 4.1 and equations 8 to
 //! 15; the interpolation points are 0, 1, -1 (F(2, 3)) and 0, 1, -1, 2, -2 (F(4, 3)), and infinity.
 
+// Index loops over const-generic arrays unroll fully and mirror the pseudo-code.
+#![allow(clippy::needless_range_loop)]
+
 use crate::isa::Simd;
 
 /// One of the algorithms F(OUT, 3): `IN = OUT + 2` products.
