@@ -96,10 +96,7 @@ fn option_a(b: &mut Builder, x: ValueId, width: usize) -> ValueId {
 /// Convolution and batch normalisation number `i` of a block.
 fn unit(b: &mut Builder, i: usize, x: ValueId, conv: Conv) -> ValueId {
     let x = b.conv2d(&format!("conv{i}"), x, conv);
-    // The last scale of a block begins at zero, so that the block begins as its shortcut and short trainings go
-    // further (Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1).
-    let gamma = if i == 2 { Init::Constant(0.0) } else { Init::Constant(1.0) };
-    b.batch_norm(&format!("bn{i}"), x, BatchNormSpec { gamma_init: gamma, ..BatchNormSpec::default() })
+    b.batch_norm(&format!("bn{i}"), x, BatchNormSpec::default())
 }
 
 /// 3x3, with akamaster's `kaiming_normal_` (He over fan-in).
