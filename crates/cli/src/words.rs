@@ -1,8 +1,15 @@
 //! Numbers and errors as people read them.
 
-/// An error with its causes as one line.
+/// An error with its causes as one line; a cause that the sentence already quotes is not said twice.
 pub fn one_sentence(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
+    let mut text = String::new();
+    for cause in error.chain().map(|cause| cause.to_string()) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
