@@ -53,7 +53,7 @@ impl Network {
 pub fn load_model(word: &str) -> anyhow::Result<Model> {
     match model_file(word)? {
         Some(file) => Ok(Model::load(file)?),
-        None if zoo::names().contains(&word) => {
+        None if zoo::is_known(word) => {
             bail!(
                 "{word} in the zoo has no trained weights; train it first: ocellus train DATA --model {word}"
             )
@@ -66,7 +66,7 @@ pub fn load_model(word: &str) -> anyhow::Result<Model> {
 fn model_file(word: &str) -> anyhow::Result<Option<PathBuf>> {
     let path = Path::new(word);
     // A folder that happens to be called like a network does not hide it, unless it is a run folder.
-    if path.is_dir() && (RunFolder::at(path).exists() || !zoo::names().contains(&word)) {
+    if path.is_dir() && (RunFolder::at(path).exists() || !zoo::is_known(word)) {
         let best = RunFolder::at(path).best();
         if best.is_file() {
             return Ok(Some(best));

@@ -33,6 +33,25 @@ pub enum ZooError {
         /// Rows and columns that fit.
         smallest: usize,
     },
+    /// The network's first fully connected layer is made for images of another size.
+    #[error(
+        "{network}: {layer} is made for {side}x{side} values of each channel, and an image of {}x{} leaves {left}; give \
+         images of the network's own size, or take {network}-gap, which averages over the whole image (global \
+         pooling) before that layer and so takes any size",
+        .image[0], .image[1]
+    )]
+    FixedSize {
+        /// The network's name.
+        network: String,
+        /// The layer that fixes the size.
+        layer: String,
+        /// Rows and columns that it is made for.
+        side: usize,
+        /// Rows and columns of the image asked for.
+        image: [usize; 2],
+        /// What is left of it before that layer.
+        left: String,
+    },
     /// A network that its own description contradicts.
     #[error(transparent)]
     Graph(#[from] GraphError),

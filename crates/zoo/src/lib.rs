@@ -14,19 +14,28 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod alexnet;
 mod digits;
 mod error;
 pub mod filters;
 mod lenet;
+mod mobilenet_v2;
 mod options;
+mod parts;
 mod registry;
 mod resnet;
 mod resnet_cifar;
+mod squeezenet;
+mod vgg;
 
+pub use alexnet::alexnet;
 pub use digits::digits;
 pub use error::ZooError;
 pub use lenet::lenet;
+pub use mobilenet_v2::mobilenet_v2;
 pub use options::Options;
-pub use registry::{build, default_classes, default_input, names};
+pub use registry::{build, default_classes, default_input, is_known, names};
 pub use resnet::resnet;
 pub use resnet_cifar::resnet_cifar;
+pub use squeezenet::{SqueezeNet, squeezenet};
+pub use vgg::vgg;

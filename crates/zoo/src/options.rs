@@ -21,6 +21,9 @@ pub struct Options {
     pub height: Option<usize>,
     /// Columns of the image.
     pub width: Option<usize>,
+    /// Global average pooling before the first fully connected layer of a network whose head is made for one size of
+    /// image, so that it takes any. Other networks stay as they are.
+    pub global_pooling: bool,
 }
 
 impl Options {
@@ -33,6 +36,12 @@ impl Options {
     /// The same options for images of `[channels, height, width]`.
     pub fn with_input(mut self, [channels, height, width]: [usize; 3]) -> Self {
         (self.channels, self.height, self.width) = (Some(channels), Some(height), Some(width));
+        self
+    }
+
+    /// The same options with global pooling before a head that is made for one size of image.
+    pub fn with_global_pooling(mut self) -> Self {
+        self.global_pooling = true;
         self
     }
 }

@@ -6,60 +6,104 @@ use ocellus_tensor::Shape;
 use crate::digits::DIGITS;
 use crate::lenet::MNIST;
 use crate::options::Size;
-use crate::resnet::IMAGENET;
+use crate::parts::IMAGENET;
 use crate::resnet_cifar::CIFAR;
-use crate::{Options, ZooError, digits, lenet, resnet, resnet_cifar};
+use crate::{
+    Options, SqueezeNet, ZooError, alexnet, digits, lenet, mobilenet_v2, resnet, resnet_cifar, squeezenet,
+    vgg,
+};
 
 /// One network of the zoo.
-#[derive(Clone, Copy)]
-enum Network {
-    Digits,
-    Lenet,
-    Resnet(usize),
-    ResnetCifar(usize),
+struct Known {
+    name: &'static str,
+    /// Its size unless told otherwise.
+    usual: Size,
+    /// Whether its head is made for one size of image, so that `NAME-gap` is a network of its own.
+    fixed_head: bool,
+    make: Make,
 }
 
-/// All networks, by name.
-const NETWORKS: [(&str, Network); 12] = [
-    ("digits", Network::Digits),
-    ("lenet", Network::Lenet),
-    ("resnet18", Network::Resnet(18)),
-    ("resnet20", Network::ResnetCifar(20)),
-    ("resnet32", Network::ResnetCifar(32)),
-    ("resnet34", Network::Resnet(34)),
-    ("resnet44", Network::ResnetCifar(44)),
-    ("resnet50", Network::Resnet(50)),
-    ("resnet56", Network::ResnetCifar(56)),
-    ("resnet101", Network::Resnet(101)),
-    ("resnet110", Network::ResnetCifar(110)),
-    ("resnet152", Network::Resnet(152)),
+type Make = fn(&Options) -> Result<Graph, ZooError>;
+
+const fn known(name: &'static str, usual: Size, make: Make) -> Known {
+    Known { name, usual, fixed_head: false, make }
+}
+
+const fn fixed(name: &'static str, usual: Size, make: Make) -> Known {
+    Known { name, usual, fixed_head: true, make }
+}
+
+/// All networks, family by family.
+const NETWORKS: &[Known] = &[
+    known("digits", DIGITS, digits),
+    known("lenet", MNIST, lenet),
+    fixed("alexnet", IMAGENET, alexnet),
+    fixed("vgg11", IMAGENET, |o| vgg(11, false, o)),
+    fixed("vgg11_bn", IMAGENET, |o| vgg(11, true, o)),
+    fixed("vgg13", IMAGENET, |o| vgg(13, false, o)),
+    fixed("vgg13_bn", IMAGENET, |o| vgg(13, true, o)),
+    fixed("vgg16", IMAGENET, |o| vgg(16, false, o)),
+    fixed("vgg16_bn", IMAGENET, |o| vgg(16, true, o)),
+    fixed("vgg19", IMAGENET, |o| vgg(19, false, o)),
+    fixed("vgg19_bn", IMAGENET, |o| vgg(19, true, o)),
+    known("squeezenet1_0", IMAGENET, |o| squeezenet(SqueezeNet::V1_0, o)),
+    known("squeezenet1_1", IMAGENET, |o| squeezenet(SqueezeNet::V1_1, o)),
+    known("resnet18", IMAGENET, |o| resnet(18, o)),
+    known("resnet34", IMAGENET, |o| resnet(34, o)),
+    known("resnet50", IMAGENET, |o| resnet(50, o)),
+    known("resnet101", IMAGENET, |o| resnet(101, o)),
+    known("resnet152", IMAGENET, |o| resnet(152, o)),
+    known("resnet20", CIFAR, |o| resnet_cifar(20, o)),
+    known("resnet32", CIFAR, |o| resnet_cifar(32, o)),
+    known("resnet44", CIFAR, |o| resnet_cifar(44, o)),
+    known("resnet56", CIFAR, |o| resnet_cifar(56, o)),
+    known("resnet110", CIFAR, |o| resnet_cifar(110, o)),
+    known("mobilenet_v2", IMAGENET, mobilenet_v2),
 ];
+
+/// What stands behind a name for global pooling before a head that is made for one size of image.
+pub(crate) const GLOBAL_POOLING: &str = "-gap";
 
 /// Names further away than this many edits are not offered.
 const NEAR: usize = 3;
 
 /// The names that [`build`] knows.
 pub fn names() -> Vec<&'static str> {
-    NETWORKS.iter().map(|(name, _)| *name).collect()
+    NETWORKS.iter().map(|known| known.name).collect()
+}
+
+/// Whether [`build`] knows `name`, in whatever spelling.
+///
+/// ```
+/// assert!(ocellus_zoo::is_known("ResNet-50") && ocellus_zoo::is_known("vgg16-gap"));
+/// assert!(!ocellus_zoo::is_known("resnet51"));
+/// ```
+pub fn is_known(name: &str) -> bool {
+    find(name).is_ok()
 }
 
 /// The network called `name`.
 ///
-/// An unknown name is an error that offers the nearest one and lists all; so is an option of 0, or an image too
-/// small for the network.
+/// Case, hyphens, underscores and dots make no difference (`SqueezeNet-1.1`). `-gap` behind the name of a network whose
+/// head is made for one size of image is [`Options::global_pooling`].
+///
+/// An unknown name is an error that offers the nearest one and lists all; so is an option of 0, an image too small
+/// for the network, or one of another size than its head is made for.
 ///
 /// ```
 /// use ocellus_zoo::{Options, build};
 /// let error = build("resnt50", &Options::default()).unwrap_err().to_string();
 /// assert!(error.contains("did you mean resnet50?"), "{error}");
+///
+/// let small = Options::default().with_input([3, 64, 64]);
+/// let error = build("vgg16", &small).unwrap_err().to_string();
+/// assert!(error.contains("fc6") && error.contains("vgg16-gap"), "{error}");
+/// assert!(build("vgg16-gap", &small).is_ok());
 /// ```
 pub fn build(name: &str, options: &Options) -> Result<Graph, ZooError> {
-    match find(name)? {
-        Network::Digits => digits(options),
-        Network::Lenet => lenet(options),
-        Network::Resnet(depth) => resnet(depth, options),
-        Network::ResnetCifar(depth) => resnet_cifar(depth, options),
-    }
+    let (known, pooled) = find(name)?;
+    let global_pooling = options.global_pooling || pooled;
+    (known.make)(&Options { global_pooling, ..*options })
 }
 
 /// The input that the network called `name` has unless told otherwise: `(1, C, H, W)`.
@@ -69,38 +113,43 @@ pub fn build(name: &str, options: &Options) -> Result<Graph, ZooError> {
 /// # Ok::<(), ocellus_zoo::ZooError>(())
 /// ```
 pub fn default_input(name: &str) -> Result<Shape, ZooError> {
-    Ok(usual(find(name)?).input().into())
+    Ok(find(name)?.0.usual.input().into())
 }
 
 /// The classes that the network called `name` tells apart unless told otherwise.
 pub fn default_classes(name: &str) -> Result<usize, ZooError> {
-    Ok(usual(find(name)?).classes)
+    Ok(find(name)?.0.usual.classes)
 }
 
-fn usual(network: Network) -> Size {
-    match network {
-        Network::Digits => DIGITS,
-        Network::Lenet => MNIST,
-        Network::Resnet(_) => IMAGENET,
-        Network::ResnetCifar(_) => CIFAR,
+/// The network that `name` means, and whether it asks for global pooling.
+fn find(name: &str) -> Result<(&'static Known, bool), ZooError> {
+    let wanted = plain(name);
+    let called = |wanted: &str| NETWORKS.iter().find(|known| plain(known.name) == wanted);
+    if let Some(known) = called(&wanted) {
+        return Ok((known, false));
+    }
+    let pooled = wanted.strip_suffix(&plain(GLOBAL_POOLING)).and_then(called);
+    match pooled.filter(|known| known.fixed_head) {
+        Some(known) => Ok((known, true)),
+        None => Err(ZooError::Unknown {
+            name: name.to_string(),
+            hint: nearest(name).map_or_else(String::new, |near| format!(", did you mean {near}?")),
+            names: names(),
+        }),
     }
 }
 
-fn find(name: &str) -> Result<Network, ZooError> {
-    let known = NETWORKS.iter().find(|(known, _)| *known == name);
-    known.map(|(_, network)| *network).ok_or_else(|| ZooError::Unknown {
-        name: name.to_string(),
-        hint: nearest(name).map_or_else(String::new, |near| format!(", did you mean {near}?")),
-        names: names(),
-    })
+/// A name without what people write differently: its letters and digits, all lower case.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase()
 }
 
 /// The name with the fewest edits from `name`, hyphens and case aside, if it is near at all.
 fn nearest(name: &str) -> Option<&'static str> {
-    let plain: String = name.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
-    let distance = |known: &str| strsim::osa_distance(known, &plain);
+    let wanted = plain(name);
+    let distance = |known: &str| strsim::osa_distance(&plain(known), &wanted);
     let near = names().into_iter().min_by_key(|known| distance(known))?;
-    (distance(near) <= NEAR.min(plain.len() / 2)).then_some(near)
+    (distance(near) <= NEAR.min(wanted.len() / 2)).then_some(near)
 }
 
 #[cfg(test)]
@@ -121,10 +170,11 @@ mod tests {
 
     #[test]
     fn every_network_takes_other_classes_channels_and_sizes() {
-        for name in names() {
-            for input in [[1, 28, 28], [3, 33, 47], [4, 64, 16]] {
+        for known in NETWORKS {
+            let side = known.usual.height;
+            for input in [[1, side, side + 5], [4, side + 16, side]] {
                 let options = Options::default().with_classes(7).with_input(input);
-                let graph = build(name, &options).unwrap();
+                let graph = build(known.name, &options.with_global_pooling()).unwrap();
                 assert_eq!(graph.shape(graph.inputs()[0]).dims()[1..], input);
                 assert_eq!(graph.shape(graph.find_output("output").unwrap()).dims(), [1, 7]);
             }
@@ -137,10 +187,40 @@ mod tests {
         assert_eq!(offer("ResNet-50"), Some("resnet50"));
         assert_eq!(offer("lenet5"), Some("lenet"));
         assert_eq!(offer("digit"), Some("digits"));
-        assert_eq!(offer("vgg16"), None);
+        assert_eq!(offer("vgg_16bm"), Some("vgg16_bn"));
+        assert_eq!(offer("yolo"), None);
         assert_eq!(offer(""), None);
-        let sentence = build("vgg16", &Options::default()).unwrap_err().to_string();
-        assert!(sentence.contains("vgg16") && sentence.contains("resnet110"), "{sentence}");
+        let sentence = build("yolo", &Options::default()).unwrap_err().to_string();
+        assert!(sentence.contains("yolo") && sentence.contains("resnet110"), "{sentence}");
+    }
+
+    #[test]
+    fn spellings_of_one_name_are_one_network() {
+        let name = |spelling: &str| build(spelling, &Options::default()).map(|graph| graph.name);
+        assert_eq!(name("ResNet-18").unwrap(), "resnet18");
+        assert_eq!(name("SqueezeNet 1.1").unwrap(), "squeezenet1_1");
+        assert_eq!(name("VGG11-BN-GAP").unwrap(), "vgg11_bn-gap");
+        assert!(name("resnet18-gap").is_err(), "it pools globally anyway");
+        let mut plains: Vec<String> = names().into_iter().map(plain).collect();
+        plains.sort();
+        assert!(plains.windows(2).all(|pair| pair[0] != pair[1]), "{plains:?}");
+    }
+
+    #[test]
+    fn a_head_made_for_one_size_names_its_layer_and_the_cure() {
+        for known in NETWORKS.iter().filter(|known| known.fixed_head) {
+            for side in [known.usual.height * 2, known.usual.height / 2, 2] {
+                let options = Options::default().with_input([3, side, side]);
+                let sentence = build(known.name, &options).unwrap_err().to_string();
+                let cure = format!("{}-gap", known.name);
+                for part in [known.name, "fc6", "global pooling", &cure, &format!("{side}x{side}")] {
+                    assert!(sentence.contains(part), "{part}: {sentence}");
+                }
+                if side > 2 {
+                    assert_eq!(build(&cure, &options).unwrap().name, cure);
+                }
+            }
+        }
     }
 
     #[test]

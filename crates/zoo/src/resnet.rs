@@ -1,24 +1,14 @@
 //! Residual networks for ImageNet.
 
-use std::f32::consts::SQRT_2;
-
-use ocellus_graph::{
-    BatchNormSpec, Builder, Conv, Dense, Distribution, Fan, Graph, GraphError, Init, ValueId,
-};
+use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, GraphError, ValueId};
 use ocellus_tensor::Window;
 
 use crate::options::Size;
+use crate::parts::{HE_FAN_OUT, IMAGENET, torch_bias};
 use crate::{Options, ZooError};
-
-/// ImageNet: a thousand classes, 224x224 colour.
-pub(crate) const IMAGENET: Size = Size { classes: 1000, channels: 3, height: 224, width: 224 };
 
 /// Channels inside the blocks of each stage.
 const WIDTHS: [usize; 4] = [64, 128, 256, 512];
-
-/// torchvision's `kaiming_normal_(mode="fan_out", nonlinearity="relu")`.
-const HE_FAN_OUT: Init =
-    Init::VarianceScaling { gain: SQRT_2, fan: Fan::Out, distribution: Distribution::Normal };
 
 /// What a residual block is made of.
 #[derive(Clone, Copy, PartialEq)]
@@ -85,8 +75,7 @@ fn describe(mut b: Builder, size: &Size, block: Block, blocks: [usize; 4]) -> Re
     }
     let x = b.global_avg_pool("avgpool", x); // (1, 512 or 2048, 1, 1)
     let x = b.flatten("flatten", x);
-    let bound = 1.0 / (b.channels(x) as f32).sqrt();
-    let bias = Init::Uniform { low: -bound, high: bound };
+    let bias = torch_bias(b.channels(x));
     let x = b.linear("fc", x, Dense::new(size.classes).bias_init(bias)); // (1, classes)
     b.output("output", x);
     b.finish()

@@ -5,6 +5,7 @@ use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, GraphError, Init
 use ocellus_tensor::Padding;
 
 use crate::options::Size;
+use crate::parts::torch_bias;
 use crate::{Options, ZooError};
 
 /// CIFAR-10: ten classes, 32x32 colour.
@@ -63,8 +64,7 @@ fn describe(mut b: Builder, size: &Size, blocks: usize) -> Result<Graph, GraphEr
     }
     let x = b.global_avg_pool("avgpool", x); // (1, 64, 1, 1)
     let x = b.flatten("flatten", x);
-    let bound = 1.0 / (b.channels(x) as f32).sqrt();
-    let bias = Init::Uniform { low: -bound, high: bound };
+    let bias = torch_bias(b.channels(x));
     let x = b.linear("linear", x, Dense::new(size.classes).init(Init::he_normal()).bias_init(bias));
     b.output("output", x);
     b.finish()

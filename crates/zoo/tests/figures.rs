@@ -26,28 +26,48 @@ fn macs(graph: &Graph) -> usize {
     graph.nodes().iter().map(of).sum()
 }
 
+/// Name, learned parameters, multiply-accumulates, and those in billions as published ("" if they are not): for
+/// torchvision's networks in its table of weights.
+const FIGURES: &[(&str, usize, usize, &str)] = &[
+    ("digits", 25_978, 601_600, ""),
+    ("lenet", 431_080, 2_293_000, ""),
+    ("alexnet", 61_100_840, 714_188_480, "0.714"),
+    ("vgg11", 132_863_336, 7_609_090_048, "7.609"),
+    ("vgg11_bn", 132_868_840, 7_609_090_048, "7.609"),
+    ("vgg13", 133_047_848, 11_308_466_176, "11.308"),
+    ("vgg13_bn", 133_053_736, 11_308_466_176, "11.308"),
+    ("vgg16", 138_357_544, 15_470_264_320, "15.47"),
+    ("vgg16_bn", 138_365_992, 15_470_264_320, "15.47"),
+    ("vgg19", 143_667_240, 19_632_062_464, "19.632"),
+    ("vgg19_bn", 143_678_248, 19_632_062_464, "19.632"),
+    ("squeezenet1_0", 1_248_424, 818_924_576, "0.819"),
+    ("squeezenet1_1", 1_235_496, 349_151_936, "0.349"),
+    ("resnet18", 11_689_512, 1_814_073_344, "1.814"),
+    ("resnet34", 21_797_672, 3_663_761_408, "3.664"),
+    ("resnet50", 25_557_032, 4_089_184_256, "4.089"),
+    ("resnet101", 44_549_160, 7_801_405_440, "7.801"),
+    ("resnet152", 60_192_808, 11_513_626_624, "11.514"),
+    ("resnet20", 269_722, 40_551_040, "0.041"),
+    ("resnet32", 464_154, 68_862_592, "0.069"),
+    ("resnet44", 658_586, 97_174_144, "0.097"),
+    ("resnet56", 853_018, 125_485_696, "0.125"),
+    ("resnet110", 1_727_962, 252_887_680, "0.253"),
+    ("mobilenet_v2", 3_504_872, 300_774_272, "0.301"),
+];
+
 #[test]
 fn parameters_and_multiply_accumulates_are_the_published_ones() {
-    let expected = [
-        ("lenet", 431_080, 2_293_000),
-        ("digits", 25_978, 601_600),
-        ("resnet18", 11_689_512, 1_814_073_344),
-        ("resnet34", 21_797_672, 3_663_761_408),
-        ("resnet50", 25_557_032, 4_089_184_256),
-        ("resnet101", 44_549_160, 7_801_405_440),
-        ("resnet152", 60_192_808, 11_513_626_624),
-        ("resnet20", 269_722, 40_551_040),
-        ("resnet32", 464_154, 68_862_592),
-        ("resnet44", 658_586, 97_174_144),
-        ("resnet56", 853_018, 125_485_696),
-        ("resnet110", 1_727_962, 252_887_680),
-    ];
-    assert_eq!(expected.len(), ocellus_zoo::names().len());
-    for (name, learned, work) in expected {
+    let named: Vec<&str> = FIGURES.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(named, ocellus_zoo::names(), "every network has its figures");
+    for &(name, learned, work, published) in FIGURES {
         let graph = graph(name);
         assert_eq!(parameters(&graph, Role::Weight), learned, "parameters of {name}");
         assert_eq!(macs(&graph), work, "multiply-accumulates of {name}");
         assert_eq!(graph.cost().macs, work as u64, "the graph's own count for {name}");
+        if let Some((_, decimals)) = published.split_once('.') {
+            let billions = format!("{:.*}", decimals.len(), work as f64 / 1e9);
+            assert_eq!(billions, published, "published multiply-accumulates of {name}");
+        }
     }
 }
 
@@ -72,7 +92,7 @@ fn every_network_is_kept_by_its_text_form() {
 
 #[test]
 fn names_and_shapes_are_those_of_the_checkpoints() {
-    let expected: [(&str, &str, &[usize]); 12] = [
+    let expected: &[(&str, &str, &[usize])] = &[
         ("lenet", "fc1.weight", &[500, 800]),
         ("lenet", "conv2.bias", &[50]),
         ("resnet20", "conv1.weight", &[16, 3, 3, 3]),
@@ -85,8 +105,21 @@ fn names_and_shapes_are_those_of_the_checkpoints() {
         ("resnet50", "layer3.5.conv3.weight", &[1024, 256, 1, 1]),
         ("resnet50", "fc.weight", &[1000, 2048]),
         ("resnet152", "layer3.35.bn3.bias", &[1024]),
+        ("alexnet", "features.3.weight", &[192, 64, 5, 5]),
+        ("alexnet", "classifier.6.bias", &[1000]),
+        ("vgg16", "features.28.weight", &[512, 512, 3, 3]),
+        ("vgg16", "classifier.0.weight", &[4096, 25_088]),
+        ("vgg16_bn", "features.40.weight", &[512, 512, 3, 3]),
+        ("vgg16_bn", "features.41.running_var", &[512]),
+        ("squeezenet1_0", "features.12.expand3x3.weight", &[256, 64, 3, 3]),
+        ("squeezenet1_1", "features.6.squeeze.bias", &[32]),
+        ("squeezenet1_1", "classifier.1.weight", &[1000, 512, 1, 1]),
+        ("mobilenet_v2", "features.1.conv.1.weight", &[16, 32, 1, 1]),
+        ("mobilenet_v2", "features.2.conv.1.0.weight", &[96, 1, 3, 3]),
+        ("mobilenet_v2", "features.17.conv.3.running_mean", &[320]),
+        ("mobilenet_v2", "features.18.1.weight", &[1280]),
     ];
-    for (network, name, shape) in expected {
+    for &(network, name, shape) in expected {
         let graph = graph(network);
         let id = graph.find_param(name).unwrap_or_else(|| panic!("{network} has no {name}"));
         assert_eq!(graph.param(id).shape.dims(), shape, "{network} {name}");
