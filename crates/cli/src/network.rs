@@ -1,17 +1,133 @@
-//! Which network does a word on the command line mean? A run folder, a model file, or a name in the zoo.
+//! Which network does a word on the command line mean, and what is said about it beside the word?
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
-use ocellus::train::RunFolder;
-use ocellus::{Graph, Model, Weights, initialise, zoo};
+use clap::{Args, ValueEnum};
+use ocellus::data::Fit;
+use ocellus::load::{Ask, Found, Preparation, open};
+use ocellus::{Graph, Model, Weights, initialise};
+
+use crate::console;
+
+/// Where weights come from that are not in the network's own file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SourceArgs {
+    /// The network's weights, if its file has none or others: .safetensors, .caffemodel, .pt, .pth, .npz
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// The network that tensors without one belong to: a zoo name or a description [default: by their shapes]
+    #[arg(id = "net_of_weights", long = "model", value_name = "NET")]
+    pub net: Option<String>,
+}
+
+/// How pictures become a foreign network's input; kept in the model that `convert` writes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Preprocessing, for models that do not bring theirs")]
+pub struct PrepareArgs {
+    /// Resize so that the shorter side has this many pixels (with --fit stretch both sides)
+    #[arg(long, value_name = "PIXELS")]
+    pub resize: Option<u32>,
+    /// What becomes of pictures of another shape [default: crop]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub fit: Option<FitName>,
+    /// Then cut this many pixels from the middle [default: the network's input]
+    #[arg(long, value_name = "PIXELS")]
+    pub crop: Option<u32>,
+    /// Feed blue, green, red instead of red, green, blue
+    #[arg(long)]
+    pub bgr: bool,
+    /// Multiply pixels, 0 to 255, by this first [default: 1 for Caffe's networks, 1/255 for others]
+    #[arg(long, value_name = "X")]
+    pub scale: Option<f64>,
+    /// Then subtract these, in the order of the channels fed: 104,117,123
+    #[arg(long, value_name = "X,..", value_delimiter = ',', allow_hyphen_values = true)]
+    pub mean: Option<Vec<f32>>,
+    /// Then divide by these
+    #[arg(long, value_name = "X,..", value_delimiter = ',')]
+    pub std: Option<Vec<f32>>,
+    /// Subtract a mean image instead: Caffe's .binaryproto, or (C, H, W) in .npy
+    #[arg(long, value_name = "FILE")]
+    pub mean_file: Option<PathBuf>,
+    /// Average over all pixels when reducing [default: false for Caffe's networks, true for others]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub antialias: Option<bool>,
+    /// Class names, one per line by class index
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+}
+
+/// Ways to fit, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FitName {
+    /// Keep the aspect, cut off what stands over.
+    Crop,
+    /// Give up the aspect.
+    Stretch,
+    /// Keep the aspect, fill the rest with the mean.
+    Letterbox,
+}
+
+impl PrepareArgs {
+    /// What was said.
+    pub fn preparation(&self) -> Preparation {
+        Preparation {
+            resize: self.resize,
+            fit: self.fit.map(|name| match name {
+                FitName::Crop => Fit::Crop,
+                FitName::Stretch => Fit::Stretch,
+                FitName::Letterbox => Fit::Letterbox,
+            }),
+            crop: self.crop,
+            bgr: self.bgr.then_some(true),
+            scale: self.scale,
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            mean_file: self.mean_file.clone(),
+            antialias: self.antialias,
+            labels: self.labels.clone(),
+        }
+    }
+}
+
+impl SourceArgs {
+    /// Finds `word`, with input `(N, C, H, W)` if given.
+    pub fn find(&self, word: &str, input: Option<[usize; 4]>) -> anyhow::Result<Found> {
+        let ask = Ask { word: word.into(), weights: self.weights.clone(), net: self.net.clone(), input };
+        let found = open(&ask)?;
+        found.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
+        Ok(found)
+    }
+
+    /// Finds `word` with weights and, if it says or is told, its preprocessing.
+    pub fn model(&self, word: &str, prepare: &PrepareArgs) -> anyhow::Result<Model> {
+        let mut found = self.find(word, None)?;
+        let told = found.notes.len();
+        if found.weights.is_none() {
+            let next = match &found.file {
+                Some((file, _)) => format!("give them by --weights FILE, for {}", file.display()),
+                None => format!(
+                    "train it first: ocellus train DATA --model {word}, or give them by --weights FILE"
+                ),
+            };
+            anyhow::bail!(
+                "{word}{} has no trained weights; {next}",
+                if found.file.is_none() { " in the zoo" } else { "" }
+            );
+        }
+        prepare.preparation().apply(&mut found)?;
+        found.notes[told..].iter().for_each(|note| console::complain(&format!("note: {note}")));
+        Ok(found.into_model()?)
+    }
+}
 
 /// A network that was asked for.
 pub struct Network {
     /// For one image, or as many as were asked for; in its inference form.
     pub graph: Graph,
-    /// The file it came from, if it came from one.
-    pub model: Option<Model>,
+    /// Its own weights, if it has any.
+    weights: Option<Weights>,
+    /// Whether it came from the zoo.
+    pub is_made: bool,
 }
 
 impl Network {
@@ -20,84 +136,19 @@ impl Network {
     /// A network from the zoo is made for that input; one from a file keeps its layers, and refuses an input that
     /// they do not take.
     pub fn find(word: &str, input: Option<[usize; 4]>) -> anyhow::Result<Network> {
-        if let Some(file) = model_file(word)? {
-            let model = Model::load(&file)?;
-            let graph = match input {
-                Some(shape) => with_image_input(&model.graph, shape)
-                    .with_context(|| format!("{word} does not take an input of {}", shape_text(shape)))?,
-                None => model.graph.clone(),
-            };
-            return Ok(Network { graph, model: Some(model) });
-        }
-        let options = match input {
-            Some([_, channels, height, width]) => {
-                zoo::Options::default().with_input([channels, height, width])
-            }
-            None => zoo::Options::default(),
-        };
-        let graph = zoo::build(word, &options).map_err(|error| unknown(word, error))?;
-        let graph = graph.with_batch(input.map_or(1, |[batch, ..]| batch))?;
-        Ok(Network { graph, model: None })
+        Ok(Network::of(SourceArgs::default().find(word, input)?))
+    }
+
+    /// What was found.
+    pub fn of(found: Found) -> Network {
+        let Found { graph, weights, file, .. } = found;
+        Network { graph, weights, is_made: file.is_none() }
     }
 
     /// The model's own weights, or new ones drawn by `seed`.
     pub fn weights(&self, seed: u64) -> Weights {
-        match &self.model {
-            Some(model) => model.weights.clone(),
-            None => initialise(&self.graph, seed),
-        }
+        self.weights.clone().unwrap_or_else(|| initialise(&self.graph, seed))
     }
-}
-
-/// Reads the model that `word` means: a run folder or a model file.
-pub fn load_model(word: &str) -> anyhow::Result<Model> {
-    match model_file(word)? {
-        Some(file) => Ok(Model::load(file)?),
-        None if zoo::is_known(word) => {
-            bail!(
-                "{word} in the zoo has no trained weights; train it first: ocellus train DATA --model {word}"
-            )
-        }
-        None => bail!("{word}: there is no such run folder or model file; `ocellus train` makes one"),
-    }
-}
-
-/// The file behind a run folder or file name; `None` if nothing of that name exists.
-fn model_file(word: &str) -> anyhow::Result<Option<PathBuf>> {
-    let path = Path::new(word);
-    // A folder that happens to be called like a network does not hide it, unless it is a run folder.
-    if path.is_dir() && (RunFolder::at(path).exists() || !zoo::is_known(word)) {
-        let best = RunFolder::at(path).best();
-        if best.is_file() {
-            return Ok(Some(best));
-        }
-        bail!(
-            "{word} holds no best.safetensors: it is no run folder, or its run has not finished an epoch yet"
-        );
-    }
-    Ok(path.is_file().then(|| path.to_owned()))
-}
-
-fn unknown(word: &str, error: zoo::ZooError) -> anyhow::Error {
-    let is_path = word.contains(['/', '\\']) || word.ends_with(".safetensors");
-    match error {
-        zoo::ZooError::Unknown { .. } if is_path => {
-            anyhow::anyhow!("{word}: there is no such run folder or model file; check the path")
-        }
-        error => error.into(),
-    }
-}
-
-fn with_image_input(graph: &Graph, [batch, channels, height, width]: [usize; 4]) -> anyhow::Result<Graph> {
-    let graph = graph.with_batch(batch)?;
-    let Some(&image) = graph.inputs().first() else { bail!("it has no input") };
-    let name = graph.value(image).name.clone();
-    Ok(graph.with_input(&name, [batch, channels, height, width])?)
-}
-
-/// `(N, C, H, W)`.
-pub fn shape_text(shape: [usize; 4]) -> String {
-    ocellus::Shape::from(shape).to_string()
 }
 
 /// Reads `N,C,H,W`, or `C,H,W` for one image.

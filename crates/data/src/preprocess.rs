@@ -1,7 +1,7 @@
 //! From a decoded image to the numbers a network reads.
 //!
 //! ```text
-//! channels -> resize -> crop (or pad) -> (value / 255 - mean) / std, channel by channel
+//! channels -> resize -> crop (or pad) -> (value * scale - mean) / std, channel by channel; value is 0 to 255
 //! ```
 
 use fast_image_resize as fir;
@@ -69,14 +69,29 @@ pub struct Preprocess {
     /// The order of the channels.
     #[serde(default)]
     pub order: ChannelOrder,
-    /// The mean of each channel, in the order of `order`, where pixels are 0 to 1.
+    /// What a pixel's value, 0 to 255, is multiplied by before anything else: 1/255 unless told otherwise, so that
+    /// pixels are 0 to 1; 1 for networks that read 0 to 255, as Caffe's do.
+    #[serde(default = "to_one", skip_serializing_if = "is_to_one")]
+    pub scale: f64,
+    /// The mean of each channel, in the order of `order`, of scaled pixels.
     pub mean: Vec<f32>,
-    /// The standard deviation of each channel, likewise. (1/255 gives pixels from 0 to 255.)
+    /// The standard deviation of each channel, likewise.
     pub std: Vec<f32>,
 }
 
 fn yes() -> bool {
     true
+}
+
+/// The scale that makes pixels 0 to 1.
+const TO_ONE: f64 = 1.0 / 255.0;
+
+fn to_one() -> f64 {
+    TO_ONE
+}
+
+fn is_to_one(scale: &f64) -> bool {
+    *scale == TO_ONE
 }
 
 impl Preprocess {
@@ -89,6 +104,7 @@ impl Preprocess {
             fit: Fit::Crop,
             antialias: true,
             order: ChannelOrder::Rgb,
+            scale: TO_ONE,
             mean: vec![0.0; channels],
             std: vec![1.0; channels],
         }
@@ -128,6 +144,9 @@ impl Preprocess {
                 self.std.len(),
                 self.channels
             ));
+        }
+        if !(self.scale.is_finite() && self.scale > 0.0) {
+            return fault(format!("preprocessing: scale must be finite and above 0, not {}", self.scale));
         }
         if self.std.iter().any(|&s| !(s.is_finite() && s > 0.0)) || self.mean.iter().any(|m| !m.is_finite()) {
             return fault(format!(
@@ -195,7 +214,9 @@ impl Preprocessor {
     /// The settings are invalid.
     pub fn new(settings: &Preprocess) -> Result<Self, DataError> {
         settings.validate()?;
-        let channel = |(mean, std): (&f32, &f32)| std::array::from_fn(|v| (v as f32 / 255.0 - mean) / std);
+        // Scaled in f64 and rounded once: 1/255 gives the same bits as dividing by 255.
+        let scaled = |v: usize| (v as f64 * settings.scale) as f32;
+        let channel = |(mean, std): (&f32, &f32)| std::array::from_fn(|v| (scaled(v) - mean) / std);
         Ok(Self {
             tables: settings.mean.iter().zip(&settings.std).map(channel).collect(),
             settings: settings.clone(),

@@ -111,6 +111,22 @@ fn invalid_settings_are_named() {
 }
 
 #[test]
+fn scaled_pixels_meet_mean_and_deviation_as_caffe_counts_them() {
+    let grey = Image { width: 256, height: 1, channels: 1, pixels: (0..=255).collect() };
+    let plain = Preprocess::new(1, [1, 256]).apply(&grey).unwrap();
+    assert!(plain.iter().enumerate().all(|(v, &x)| x == v as f32 / 255.0), "the bits of a division");
+    let caffe = Preprocess { scale: 1.0, ..Preprocess::new(1, [1, 256]) }.normalised(vec![104.0], vec![2.0]);
+    let exact = caffe.apply(&grey).unwrap();
+    assert!(exact.iter().enumerate().all(|(v, &x)| x == (v as f32 - 104.0) / 2.0));
+    let text = serde_json::to_string(&caffe).unwrap();
+    assert_eq!(caffe, serde_json::from_str(&text).unwrap());
+    assert!(!serde_json::to_string(&Preprocess::new(1, [1, 1])).unwrap().contains("scale"));
+    for scale in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(Preprocess { scale, ..caffe.clone() }.validate().is_err());
+    }
+}
+
+#[test]
 fn settings_survive_json() {
     let settings = Preprocess { resize: Some(256), fit: Fit::Letterbox, ..Preprocess::new(3, [224, 224]) };
     let text = serde_json::to_string(&settings).unwrap();

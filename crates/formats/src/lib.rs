@@ -9,6 +9,7 @@
 mod atomic;
 pub mod caffe;
 mod error;
+mod kind;
 mod match_report;
 mod model;
 pub mod npy;
@@ -19,5 +20,6 @@ pub mod torch;
 
 pub use atomic::{Sink, write_atomically};
 pub use error::FormatError;
+pub use kind::Kind;
 pub use match_report::{Fate, MatchReport, TensorMatch, fit_weights, match_report};
 pub use model::{Model, check_weights};

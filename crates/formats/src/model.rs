@@ -91,6 +91,11 @@ impl Model {
         Model::from_parts(safetensors::decode(bytes, name)?, name)
     }
 
+    /// Whether a safetensors file with these strings claims to hold a network of this program.
+    pub(crate) fn is_own(strings: &BTreeMap<String, String>) -> bool {
+        strings.get("format").is_some_and(|format| format == FORMAT)
+    }
+
     fn from_parts(file: SafeTensors, name: &str) -> Result<Model, FormatError> {
         let SafeTensors { weights, mut metadata } = file;
         check_version(&metadata, name)?;
@@ -186,7 +191,7 @@ fn saved_params(graph: &Graph) -> impl Iterator<Item = &Param> {
 }
 
 fn check_version(metadata: &BTreeMap<String, String>, name: &str) -> Result<(), FormatError> {
-    if metadata.get("format").is_none_or(|format| format != FORMAT) {
+    if !Model::is_own(metadata) {
         let next = "say which network they belong to, or give a model that ocellus saved";
         return Err(FormatError::malformed(name, "it holds tensors, but no network of Ocellus", next));
     }

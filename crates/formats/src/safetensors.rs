@@ -49,6 +49,14 @@ pub fn read(path: impl AsRef<Path>) -> Result<SafeTensors, FormatError> {
     decode_stream(&mut BufReader::new(file), len, &path.display().to_string())
 }
 
+/// Reads the strings of the file at `path` alone.
+pub(crate) fn strings(path: &Path) -> Result<BTreeMap<String, String>, FormatError> {
+    let file = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
+    let len = file.metadata().map_err(|cause| FormatError::read(path, cause))?.len();
+    let header = read_header(&mut BufReader::new(file), len, &path.display().to_string())?;
+    Ok(strings_of(&header))
+}
+
 /// Reads a file already in memory; `name` is what errors call it.
 pub fn decode(bytes: &[u8], name: &str) -> Result<SafeTensors, FormatError> {
     decode_stream(&mut &*bytes, bytes.len() as u64, name)
@@ -130,8 +138,11 @@ fn decode_stream(source: &mut dyn Read, len: u64, file: &str) -> Result<SafeTens
         let tensor = read_tensor(source, &name, info, file)?;
         weights.insert(name, tensor);
     }
-    let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-    Ok(SafeTensors { weights, metadata })
+    Ok(SafeTensors { weights, metadata: strings_of(&header) })
+}
+
+fn strings_of(header: &Metadata) -> BTreeMap<String, String> {
+    header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 /// The header, checked to promise as many bytes as follow it.

@@ -61,8 +61,10 @@
 //! | numbers in, numbers out | [`Session`] |
 //! | arrays to a trained network | [`Trainer`] |
 //! | image folders to a run folder | [`train`], [`data`] |
-//! | files | [`formats`] |
+//! | files | [`formats`]; any network by name or file: [`load`] |
 #![forbid(unsafe_code)]
+
+pub mod load;
 
 pub use ocellus_engine::{EngineError, Options, Plan, Session, StepTime};
 pub use ocellus_formats::Model;
@@ -88,7 +90,10 @@ pub mod data {
 
 /// Files to numbers and back.
 pub mod formats {
-    pub use ocellus_formats::{FormatError, Model, check_weights, npy, npz, safetensors, write_atomically};
+    pub use ocellus_formats::{
+        Fate, FormatError, Kind, MatchReport, Model, TensorMatch, check_weights, npy, npz, safetensors,
+        write_atomically,
+    };
 }
 
 /// Runs on image folders: settings, the loop, checkpoints, validation and prediction.
@@ -97,7 +102,7 @@ pub mod train {
     pub use ocellus_train::{
         BUILT_IN, Choices, EpochRecord, EpochTime, Guess, Images, LABEL, Optimiser, Outcome, Predictor,
         Prepared, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TrainConfig, TrainError,
-        Validator, Watch, begin, match_classes, preprocess_of, resume, start,
+        Validator, Watch, begin, match_classes, preprocess_of, resume, start, with_scores,
     };
 }
 

@@ -38,5 +38,5 @@ pub use run_folder::RunFolder;
 pub use source::{Images, Kind, Source, kind_of};
 pub use stepper::{At, LABEL, Seen, StepGraphs, StepSetup, Stepper};
 pub use trainer::{Trainer, TrainerOptions};
-pub use validate::{OUTPUT, Validator, match_classes};
+pub use validate::{OUTPUT, Validator, match_classes, with_scores};
 pub use watch::{Start, StepReport, Watch};

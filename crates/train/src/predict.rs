@@ -11,12 +11,13 @@ use serde::Serialize;
 use crate::TrainError;
 use crate::metrics::{softmax, top_k};
 use crate::stepper::image_input;
-use crate::validate::OUTPUT;
+use crate::validate::with_scores;
 
 /// A model ready to classify pictures, with its own preprocessing.
 pub struct Predictor {
     session: Session,
     image: String,
+    output: String,
     preprocessor: Preprocessor,
     classes: Vec<String>,
     gives_probabilities: bool,
@@ -38,14 +39,20 @@ impl Predictor {
     ///
     /// Errors: the model does not say how pictures become its input, or has no output of classes.
     pub fn new(model: &Model, options: &Options) -> Result<Self, TrainError> {
-        let image = image_input(&model.graph)?;
-        let graph = model.graph.for_inference()?.with_batch(1)?.prune(&[OUTPUT])?;
+        let (graph, name) = with_scores(&model.graph)?;
+        let image = image_input(&graph)?;
+        let graph = graph.with_batch(1)?;
         let output =
-            graph.find_output(OUTPUT).ok_or_else(|| TrainError::setting("the model has no output"))?;
+            graph.find_output(&name).ok_or_else(|| TrainError::setting("the model has no output"))?;
         let count = graph.shape(output).elements();
         let classes = match model.classes.len() {
             0 => (0..count).map(|index| index.to_string()).collect(),
-            _ => model.classes.clone(),
+            named if named == count => model.classes.clone(),
+            named => {
+                return Err(TrainError::setting(format!(
+                    "the model names {named} classes, but its output {name} gives {count} scores"
+                )));
+            }
         };
         let preprocess = preprocess_of(model)?;
         check_input(graph.shape(graph.inputs()[0]), &preprocess)?;
@@ -54,6 +61,7 @@ impl Predictor {
         Ok(Predictor {
             session,
             image,
+            output: name,
             preprocessor: Preprocessor::new(&preprocess)?,
             classes,
             gives_probabilities: holds_probabilities(&graph, output),
@@ -75,7 +83,7 @@ impl Predictor {
         let input = self.session.input_mut(&self.image)?;
         self.preprocessor.evaluate(picture.view(), input)?;
         self.session.run();
-        let scores = self.session.output(OUTPUT)?;
+        let scores = self.session.output(&self.output)?;
         Ok(if self.gives_probabilities { scores.to_vec() } else { softmax(scores) })
     }
 
@@ -94,7 +102,8 @@ impl Predictor {
 /// How pictures become the model's input.
 pub fn preprocess_of(model: &Model) -> Result<Preprocess, TrainError> {
     let unusable = |what: String| {
-        FormatError::malformed(model.graph.name.clone(), what, "use a model that `ocellus train` wrote")
+        let next = "say it by flags such as --resize 256 --mean 104,117,123, or in a TOML beside it";
+        FormatError::malformed(model.graph.name.clone(), what, next)
     };
     let value =
         model.preprocess.clone().ok_or_else(|| unusable("it does not say how to prepare pictures".into()))?;
@@ -110,8 +119,7 @@ fn check_input(shape: &[usize], preprocess: &Preprocess) -> Result<(), TrainErro
         return Ok(());
     }
     Err(TrainError::setting(format!(
-        "the model takes {shape:?}, its preprocessing makes (1, {}, {height}, {width}); the file is inconsistent, train \
-         again",
+        "the model takes {shape:?}, its preprocessing makes (1, {}, {height}, {width}); say what it needs by --crop",
         preprocess.channels
     )))
 }

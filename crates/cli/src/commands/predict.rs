@@ -7,15 +7,24 @@ use ocellus::train::{Guess, Predictor};
 use serde::Serialize;
 
 use crate::args::Common;
-use crate::{console, network, words};
+use crate::network::{PrepareArgs, SourceArgs};
+use crate::{console, words};
 
-const EXAMPLE: &str = "Example: ocellus predict runs/train cat.jpg dog.png --topk 3";
+const EXAMPLE: &str = "\
+Examples:
+  ocellus predict runs/train cat.jpg dog.png --topk 3
+  ocellus predict squeezenet.prototxt --weights squeezenet.caffemodel --resize 256 --fit stretch --bgr \\
+      --mean 104,117,123 --labels synset_words.txt cat.jpg
+
+A picture is resized, cut, its channels ordered, and each pixel x (0 to 255) fed as (x * scale - mean) / std. What is
+said so for a foreign model can also stand in a TOML of its name beside it (squeezenet.toml: resize = 256,
+fit = \"stretch\", bgr = true, mean = [104, 117, 123], labels = \"synset_words.txt\").";
 
 /// What may be said after `ocellus predict`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct PredictArgs {
-    /// Run folder or model file
+    /// Run folder or model file (.safetensors, .prototxt, .caffemodel, .onnx, .pt, .pth, .npz)
     #[arg(value_name = "MODEL")]
     pub model: String,
     /// Pictures (JPEG or PNG)
@@ -24,6 +33,12 @@ pub struct PredictArgs {
     /// How many classes to name
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub topk: u32,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub prepare: PrepareArgs,
 }
 
 #[derive(Serialize)]
@@ -39,7 +54,7 @@ struct Predictions {
 
 /// Classifies. A picture that cannot be read does not keep the others from being classified.
 pub fn run(args: PredictArgs, common: &Common) -> anyhow::Result<()> {
-    let model = network::load_model(&args.model)?;
+    let model = args.source.model(&args.model, &args.prepare)?;
     let mut predictor = Predictor::new(&model, &common.machine())?;
     let mut predictions = Vec::new();
     let mut faults = Vec::new();

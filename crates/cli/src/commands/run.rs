@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use ocellus::formats::{check_weights, npy, npz, safetensors};
+use ocellus::formats::{Fate, npy, npz};
+use ocellus::load::weights_for;
 use ocellus::{Graph, Options, Request, Session, Tensor, ValueId, Weights, differentiate};
 use serde_json::json;
 
 use crate::args::Common;
 use crate::console;
-use crate::network::Network;
+use crate::network::{Network, SourceArgs};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -26,12 +27,16 @@ array per trained parameter and one per input that the loss depends on.";
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct RunArgs {
-    /// Name in the zoo, run folder or model file
+    /// Name in the zoo, run folder, or a file of any format that holds or describes a network
     #[arg(value_name = "NET")]
     pub net: String,
-    /// Weights and statistics by parameter name (.safetensors) [default: the model's own, or random by --seed]
+    /// Weights and statistics by parameter name (.safetensors, .caffemodel, .pt, .npz) [default: the model's own, or
+    /// random by --seed]
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// The network that tensors without one belong to: a zoo name or a description [default: by their shapes]
+    #[arg(long = "model", value_name = "NET")]
+    pub model: Option<String>,
     /// Numbers for an input (.npy)
     #[arg(long = "input", value_name = "NAME=FILE", required = true, value_parser = parse_named)]
     pub inputs: Vec<(String, PathBuf)>,
@@ -102,11 +107,14 @@ fn network(args: &RunArgs, inputs: &[(String, Tensor)], common: &Common) -> anyh
     if let Some((name, _)) = inputs.iter().find(|(_, tensor)| is_empty(tensor)) {
         bail!("the file for input {name} holds no numbers");
     }
-    let named = Network::find(&args.net, None);
+    let source = SourceArgs { net: args.model.clone(), weights: None };
+    let named = source.find(&args.net, None).map(Network::of);
     // A network from the zoo is made for the image; others are fitted to it below.
-    let network = match (&named, image) {
-        (Ok(Network { model: None, .. }), Some(shape)) => Network::find(&args.net, Some(shape))?,
-        _ => named?,
+    let network = match (named, image) {
+        (Ok(Network { is_made: true, .. }) | Err(_), Some(shape)) => {
+            Network::of(source.find(&args.net, Some(shape))?)
+        }
+        (named, _) => named?,
     };
     let mut graph = network.graph.clone();
     let batch = inputs.iter().find_map(|(_, tensor)| tensor.shape().first().copied());
@@ -128,17 +136,11 @@ fn network(args: &RunArgs, inputs: &[(String, Tensor)], common: &Common) -> anyh
 }
 
 fn read_weights(file: &std::path::Path, graph: &Graph) -> anyhow::Result<Weights> {
-    let mut weights = safetensors::read(file)?.weights;
-    // PyTorch counts batches; nothing reads that.
-    weights.retain(|name, _| !name.ends_with("num_batches_tracked"));
-    check_weights(graph, &weights).map_err(|fault| {
-        anyhow::anyhow!(
-            "{} does not fit {}: {fault}; give that network's own weights",
-            file.display(),
-            graph.name
-        )
-    })?;
-    Ok(weights)
+    let fitted = weights_for(file, graph)?;
+    if let Some(stray) = fitted.report.with(Fate::Unused).next().and_then(|line| line.tensor.as_ref()) {
+        console::complain(&format!("note: {}: tensor {} {} is not used", file.display(), stray.0, stray.1));
+    }
+    Ok(fitted.complete(file, graph)?)
 }
 
 /// The network with the loss `loss` as its only one; a classifier without losses gets one.

@@ -6,13 +6,14 @@ use ocellus::{Graph, Options, Plan, Summary};
 use serde_json::{Value, json};
 
 use crate::args::Common;
-use crate::network::{Network, parse_input};
+use crate::network::{SourceArgs, parse_input};
 use crate::{console, words};
 
 const EXAMPLE: &str = "\
 Examples:
   ocellus summary resnet50
   ocellus summary resnet20 --input 128,3,32,32 --train
+  ocellus summary lenet_train_test.prototxt --input 1,1,28,28
 
 A training step's memory is that of SGD with momentum.";
 
@@ -20,7 +21,7 @@ A training step's memory is that of SGD with momentum.";
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct SummaryArgs {
-    /// Name in the zoo, run folder or model file
+    /// Name in the zoo, run folder, or a file of any format that holds or describes a network
     #[arg(value_name = "NET")]
     pub net: String,
     /// Shape of the input
@@ -29,6 +30,9 @@ pub struct SummaryArgs {
     /// Show the whole training step: loss, gradients and updates too
     #[arg(long)]
     pub train: bool,
+    /// The network that tensors without one belong to: a zoo name or a description [default: by their shapes]
+    #[arg(long = "model", value_name = "NET")]
+    pub model: Option<String>,
 }
 
 /// Exact peak memory of plans for this machine, in bytes.
@@ -40,7 +44,8 @@ struct Planned {
 
 /// Summarises.
 pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
-    let graph = Network::find(&args.net, args.input)?.graph;
+    let source = SourceArgs { net: args.model.clone(), ..SourceArgs::default() };
+    let graph = source.find(&args.net, args.input)?.graph;
     let step = training_step(&graph);
     let planned = planned(&graph, &step, &common.machine())?;
     let shown = match (args.train, step) {
@@ -75,7 +80,9 @@ fn training_step(graph: &Graph) -> anyhow::Result<StepGraphs> {
 }
 
 fn planned(graph: &Graph, step: &anyhow::Result<StepGraphs>, machine: &Options) -> anyhow::Result<Planned> {
-    let inference = Plan::new(&graph.for_inference()?, machine)?.bytes() as u64;
+    // A description that only trains or measures has nothing else to give; it is planned as it is.
+    let inference = graph.for_inference().unwrap_or_else(|_| graph.clone());
+    let inference = Plan::new(&inference, machine)?.bytes() as u64;
     let training = match step {
         Ok(step) => Ok(step.planned_bytes(machine)? as u64),
         Err(reason) => Err(words::one_sentence(reason)),

@@ -9,9 +9,17 @@ use ocellus::train::{RunFolder, Source, TrainConfig, Validator, match_classes, p
 use serde::Serialize;
 
 use crate::args::Common;
-use crate::{console, network, words};
+use crate::network::{PrepareArgs, SourceArgs};
+use crate::{console, words};
 
-const EXAMPLE: &str = "Example: ocellus val runs/train photos/";
+const EXAMPLE: &str = "\
+Examples:
+  ocellus val runs/train photos/
+  ocellus val lenet.prototxt --weights lenet.caffemodel --scale 0.00390625 mnist/
+  ocellus val resnet20.th --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 test_batch.bin
+
+Each pixel x (0 to 255) is fed as (x * scale - mean) / std. A model without class names is taken to have the data's
+classes in their order.";
 /// Images computed at once.
 const BATCH: usize = 64;
 
@@ -19,12 +27,18 @@ const BATCH: usize = 64;
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct ValArgs {
-    /// Run folder or model file
+    /// Run folder or model file (.safetensors, .prototxt, .caffemodel, .onnx, .pt, .pth, .npz)
     #[arg(value_name = "RUN")]
     pub model: String,
     /// Images: their val (or test) part, or all of a set that has only that [default: the run's own data]
     #[arg(value_name = "DATA")]
     pub data: Option<String>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub prepare: PrepareArgs,
 }
 
 #[derive(Serialize)]
@@ -38,7 +52,7 @@ struct Report {
 
 /// Validates.
 pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
-    let model = network::load_model(&args.model)?;
+    let mut model = args.source.model(&args.model, &args.prepare)?;
     let preprocess = preprocess_of(&model)?;
     let images = source(&args, common)?.open(true)?;
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
@@ -48,9 +62,12 @@ pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
     if images.val.is_empty() {
         bail!("there are no validation or test images in the data; put some into val/CLASS folders");
     }
-    let class_of = match_classes(images.val.classes(), &model.classes)?;
     let batch = BATCH.min(images.val.len());
     let mut validator = Validator::new(&model.graph, batch, &common.machine())?;
+    if model.classes.is_empty() {
+        model.classes = assumed_classes(&validator, images.val.classes())?;
+    }
+    let class_of = match_classes(images.val.classes(), &model.classes)?;
     validator.load(&model.weights)?;
     let metrics = validator.measure(&images.val, &preprocess, &class_of)?;
     let report = Report {
@@ -65,6 +82,19 @@ pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
     }
     print(&report, &metrics);
     Ok(())
+}
+
+/// The data's classes for a model that names none.
+fn assumed_classes(validator: &Validator, data: &[String]) -> anyhow::Result<Vec<String>> {
+    let scores = validator.classes();
+    if scores != data.len() {
+        bail!(
+            "the model gives {scores} scores without names, the data has {} classes; name the model's by --labels FILE",
+            data.len()
+        );
+    }
+    console::complain("note: the model names no classes; taken to be the data's, in their order");
+    Ok(data.to_vec())
 }
 
 /// The data, divided as for training if it is the run's own.

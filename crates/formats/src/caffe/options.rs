@@ -24,6 +24,8 @@ pub struct NetOptions {
     /// Sizes of one item, without the batch, by the name of the top it is: `("data", [3, 227, 227])`. Needed for
     /// layers that read a database, unless `crop_size` tells them.
     pub items: BTreeMap<String, Vec<usize>>,
+    /// Sizes of one item of whatever database's first top has none of its own.
+    pub any_item: Option<Vec<usize>>,
 }
 
 impl NetOptions {
@@ -35,6 +37,12 @@ impl NetOptions {
     /// The same, where one item of the top `name` has these sizes.
     pub fn item(mut self, name: impl Into<String>, sizes: impl Into<Vec<usize>>) -> Self {
         self.items.insert(name.into(), sizes.into());
+        self
+    }
+
+    /// The same, where one item of any database whose sizes are not known has these.
+    pub fn any_item(mut self, sizes: impl Into<Vec<usize>>) -> Self {
+        self.any_item = Some(sizes.into());
         self
     }
 }

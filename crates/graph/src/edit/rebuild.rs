@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use ocellus_tensor::Shape;
 
 use crate::graph::Entry;
-use crate::ops::{BatchNorm, RunningUpdate};
-use crate::{Graph, GraphError, NodeId, Op, ParamId, ParamSpec, ValueId};
+use crate::ops::{BatchNorm, Binary, BinaryKind, RunningUpdate};
+use crate::{Graph, GraphError, Init, NodeId, Op, ParamId, ParamSpec, Role, ValueId};
 
 /// What to carry over, and what to change on the way. By default everything, unchanged.
 pub(super) struct Changes<'g> {
@@ -20,6 +20,8 @@ pub(super) struct Changes<'g> {
     /// Other shapes for inputs and parameters.
     pub input_shapes: HashMap<ValueId, Shape>,
     pub param_shapes: HashMap<ParamId, Shape>,
+    /// What each reader of an input gets in its place: the input minus a new parameter of this name.
+    pub subtract: HashMap<ValueId, String>,
     /// Another name for anything.
     pub rename: Box<dyn Fn(&str) -> String + 'g>,
 }
@@ -35,6 +37,7 @@ impl<'g> Changes<'g> {
             losses: vec![true; graph.losses().len()],
             input_shapes: HashMap::new(),
             param_shapes: HashMap::new(),
+            subtract: HashMap::new(),
             rename: Box::new(str::to_string),
         }
     }
@@ -126,9 +129,26 @@ impl Replay<'_> {
             let old = self.old.value(value);
             let shape = self.changes.input_shapes.get(&value).unwrap_or(&old.shape).clone();
             let name = (self.changes.rename)(&old.name);
-            self.now[value.index()] = Some(self.graph.add_input(name, shape)?);
+            let mut now = self.graph.add_input(name, shape)?;
+            if let Some(name) = self.changes.subtract.get(&value).cloned() {
+                now = self.subtract(now, name)?;
+            }
+            self.now[value.index()] = Some(now);
         }
         Ok(())
+    }
+
+    /// A value (N, ...) minus a frozen parameter (...) of this name.
+    fn subtract(&mut self, x: ValueId, name: String) -> Result<ValueId, GraphError> {
+        let shape = self.graph.shape(x).get(1..).unwrap_or_default().to_vec();
+        let node = format!("{}.minus_mean", self.graph.value(x).name);
+        let spec = ParamSpec { name, shape: shape.into(), init: Init::Constant(0.0), role: Role::Statistic };
+        let mean = self.graph.add_param(spec)?;
+        if let Some(id) = self.graph.param_of(mean) {
+            self.graph.param_mut(id).frozen = true;
+        }
+        let difference = Op::Binary(Binary { kind: BinaryKind::Sub });
+        Ok(self.graph.add_node(node, difference, vec![x, mean])?[0])
     }
 
     fn add_param(&mut self, id: ParamId) -> Result<(), GraphError> {

@@ -38,6 +38,27 @@ impl Graph {
         self.with_shapes(HashMap::from([(input, shape.into())]))
     }
 
+    /// The network that first subtracts a mean image from the input `name`: the frozen parameter `param`, of one item's
+    /// shape, which is the caller's to fill.
+    ///
+    /// ```
+    /// # use ocellus_graph::{Builder, Dense};
+    /// let mut b = Builder::new("net");
+    /// let x = b.input("x", [1, 3]);
+    /// let y = b.linear("fc", x, Dense::new(2));
+    /// b.output("output", y);
+    /// let centred = b.finish()?.with_mean_image("x", "mean_image")?;
+    /// let mean = centred.param(centred.find_param("mean_image").unwrap());
+    /// assert_eq!((mean.shape.dims(), mean.frozen), (&[3][..], true));
+    /// # Ok::<(), ocellus_graph::GraphError>(())
+    /// ```
+    pub fn with_mean_image(&self, name: &str, param: &str) -> Result<Graph, GraphError> {
+        let input = self.find_input(name).ok_or_else(|| self.missing("input", name))?;
+        let mut changes = Changes::none(self);
+        changes.subtract = HashMap::from([(input, param.to_string())]);
+        changes.apply()
+    }
+
     fn with_shapes(&self, input_shapes: HashMap<ValueId, Shape>) -> Result<Graph, GraphError> {
         let mut changes = Changes::none(self);
         changes.input_shapes = input_shapes;

@@ -115,7 +115,7 @@ fn database(
     let mut shapes = Vec::new();
     for (i, top) in layer.tops.iter().enumerate() {
         let given = net.options.items.get(top).cloned();
-        let usual = if i == 0 { item.clone() } else { Some(Vec::new()) };
+        let usual = if i == 0 { item.clone().or(net.options.any_item.clone()) } else { Some(Vec::new()) };
         let Some(sizes) = given.or(usual) else {
             let next = format!("say them: the channels, height and width of one item of {top}");
             return Err(

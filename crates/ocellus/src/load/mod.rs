@@ -1,0 +1,299 @@
+//! Which file is this, and what model is in it?
+//!
+//! ```text
+//! word -> zoo name, run folder or file -> kind by content -> graph (its own, or of --model) -> weights -> checked
+//! ```
+//!
+//! Everything that knows networks goes through [`open`]: the commands of the terminal as well as programs. What a
+//! foreign file does not say (how pictures become its input) is taken from a TOML beside it, see [`Preparation`].
+
+mod error;
+mod guess;
+mod prepare;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ocellus_formats::caffe::{self, NetOptions};
+use ocellus_formats::{FormatError, Kind, Model};
+use ocellus_graph::{Graph, from_text};
+use ocellus_tensor::Weights;
+use ocellus_train::RunFolder;
+use ocellus_zoo as zoo;
+use serde_json::Value;
+
+pub use error::LoadError;
+pub use prepare::{Preparation, read_labels};
+pub use weights::{Fitted, weights_for};
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ask {
+    /// A name in the zoo, a run folder, or a file.
+    pub word: String,
+    /// Weights in a file of their own.
+    pub weights: Option<PathBuf>,
+    /// The network that tensors without one belong to: a name in the zoo or a file that describes it.
+    pub net: Option<String>,
+    /// The shape of the input, `(N, C, H, W)`.
+    pub input: Option<[usize; 4]>,
+}
+
+impl Ask {
+    /// Whatever `word` means.
+    pub fn word(word: impl Into<String>) -> Self {
+        Ask { word: word.into(), ..Ask::default() }
+    }
+}
+
+/// A network that was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The network; for one image where its layers allow that, unless another batch was asked for.
+    pub graph: Graph,
+    /// Its weights, exactly the ones it needs; `None` if only a description was given.
+    pub weights: Option<Weights>,
+    /// Class names by class index; empty if unknown.
+    pub classes: Vec<String>,
+    /// What happens to an image before it is the input, as [`Model::preprocess`] has it.
+    pub preprocess: Option<Value>,
+    /// Anything else that the file says.
+    pub info: BTreeMap<String, String>,
+    /// The file it came from, and of which kind that is; `None` for the zoo.
+    pub file: Option<(PathBuf, Kind)>,
+    /// Things worth telling the user, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Found {
+    fn new(graph: Graph) -> Self {
+        Found {
+            graph,
+            weights: None,
+            classes: Vec::new(),
+            preprocess: None,
+            info: BTreeMap::new(),
+            file: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn of_model(model: Model) -> Self {
+        let Model { graph, weights, classes, preprocess, info } = model;
+        Found { weights: Some(weights), classes, preprocess, info, ..Found::new(graph) }
+    }
+
+    /// The model; an error if there are no weights.
+    pub fn into_model(self) -> Result<Model, LoadError> {
+        let name = self.graph.name.clone();
+        let weights = self.weights.ok_or_else(|| {
+            LoadError::Setting(format!("{name} has no trained weights; give them by --weights FILE"))
+        })?;
+        let Found { graph, classes, preprocess, info, .. } = self;
+        Ok(Model { graph, weights, classes, preprocess, info })
+    }
+}
+
+/// Finds the network that `ask` names, with its weights if it has any.
+///
+/// Errors, one sentence each: there is no such file or name; the file is damaged or holds no network; tensors of a
+/// file belong to no network that is known; weights do not fit.
+///
+/// ```
+/// use ocellus::load::{Ask, open};
+/// let found = open(&Ask::word("resnet20"))?;
+/// assert!(found.weights.is_none() && found.file.is_none());
+/// # Ok::<(), ocellus::load::LoadError>(())
+/// ```
+pub fn open(ask: &Ask) -> Result<Found, LoadError> {
+    let own_file = file_of(&ask.word)?;
+    if own_file.is_none()
+        && let Some(path) = &ask.weights
+        && let Some(kind @ (Kind::Tensors | Kind::Npz | Kind::Torch)) = Kind::of(path)?
+    {
+        // The network is made for as many classes as its weights tell apart.
+        return from_tensors(path, kind, &Ask { net: Some(ask.word.clone()), ..ask.clone() });
+    }
+    let mut found = match own_file {
+        Some(file) => from_file(&file, ask)?,
+        None => from_zoo(&ask.word, ask.input)?,
+    };
+    if let Some(path) = &ask.weights {
+        let fitted = weights_for(path, &found.graph)?;
+        found.weights = Some(fitted.complete(path, &found.graph)?);
+    }
+    if let Some((file, _)) = &found.file
+        && let Some(beside) = Preparation::beside(file)?
+    {
+        beside.apply(&mut found)?;
+    }
+    Ok(found)
+}
+
+/// The file behind a run folder or a file name; `None` if nothing of that name exists.
+fn file_of(word: &str) -> Result<Option<PathBuf>, LoadError> {
+    let path = Path::new(word);
+    // A folder that happens to be called like a network does not hide it, unless it is a run folder.
+    if path.is_dir() && (RunFolder::at(path).exists() || zoo::default_input(word).is_err()) {
+        let best = RunFolder::at(path).best();
+        if best.is_file() {
+            return Ok(Some(best));
+        }
+        return Err(LoadError::Setting(format!(
+            "{word} holds no best.safetensors: it is no run folder, or its run has not finished an epoch yet"
+        )));
+    }
+    Ok(path.is_file().then(|| path.to_owned()))
+}
+
+fn from_zoo(word: &str, input: Option<[usize; 4]>) -> Result<Found, LoadError> {
+    let options = match input {
+        Some([_, channels, height, width]) => zoo::Options::default().with_input([channels, height, width]),
+        None => zoo::Options::default(),
+    };
+    let looks_like_a_path = word.contains(['/', '\\']) || Path::new(word).extension().is_some();
+    let graph = zoo::build(word, &options).map_err(|error| match error {
+        zoo::ZooError::Unknown { .. } if looks_like_a_path => {
+            LoadError::Setting(format!("{word}: there is no such run folder or model file; check the path"))
+        }
+        error => error.into(),
+    })?;
+    let mut found = Found::new(graph.with_batch(input.map_or(1, |[batch, ..]| batch))?);
+    found.info.insert("zoo".into(), word.into());
+    Ok(found)
+}
+
+fn from_file(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
+    let kind = Kind::of(file)?.ok_or_else(|| {
+        let next = "give a .safetensors, .onnx, .prototxt, .caffemodel, .pt, .pth, .h5 or .npz file, or a run folder";
+        FormatError::malformed(file.display().to_string(), "it holds no network that is known here", next)
+    })?;
+    let mut found = match kind {
+        Kind::Native => Found::of_model(Model::load(file)?),
+        Kind::Prototxt => Found::new(caffe::read_net(file, &net_options(ask))?),
+        Kind::Text => Found::new(read_text(file)?),
+        Kind::CaffeModel | Kind::Hdf5 => from_caffe_weights(file, ask)?,
+        Kind::Tensors | Kind::Npz | Kind::Torch => from_tensors(file, kind, ask)?,
+        kind => return Err(refusal(file, kind)),
+    };
+    if let Some(shape) = ask.input {
+        found.graph = with_image_input(&found.graph, shape)?;
+    } else if matches!(kind, Kind::Prototxt | Kind::CaffeModel | Kind::Hdf5) {
+        // Caffe's descriptions come with a batch, which is no property of the network.
+        found.graph = found.graph.with_batch(1).unwrap_or(found.graph);
+    }
+    found.file = Some((file.to_owned(), kind));
+    Ok(found)
+}
+
+fn net_options(ask: &Ask) -> NetOptions {
+    match ask.input {
+        Some([_, channels, height, width]) => NetOptions::default().any_item([channels, height, width]),
+        None => NetOptions::default(),
+    }
+}
+
+fn read_text(file: &Path) -> Result<Graph, LoadError> {
+    let text = std::fs::read_to_string(file).map_err(|cause| LoadError::read(file, cause))?;
+    Ok(from_text(&text).map_err(|cause| {
+        FormatError::malformed(file.display().to_string(), cause.to_string(), "mend that line")
+    })?)
+}
+
+/// Tensors without a network: the network is named by `ask.net`, or guessed from the tensors' shapes.
+fn from_tensors(file: &Path, kind: Kind, ask: &Ask) -> Result<Found, LoadError> {
+    let weights = weights::tensors_of(file, kind)?;
+    let mut found = match &ask.net {
+        Some(net) => match guess::options_for(net, &weights, ask.input) {
+            Some(options) => named(net, &options)?,
+            None => open(&Ask { word: net.clone(), input: ask.input, ..Ask::default() })?,
+        },
+        None => {
+            let (net, options) = guess::network(&weights).ok_or_else(|| {
+                let what = format!("{} holds {} tensors, but no network", kind.name(), weights.len());
+                let next = "say which network they belong to: --model NET (a name in the zoo, a .prototxt or a text form)";
+                FormatError::malformed(file.display().to_string(), what, next)
+            })?;
+            let mut found = named(net, &options)?;
+            found.notes.push(format!("{}: its tensors are those of {net}", file.display()));
+            found
+        }
+    };
+    let fitted = weights::fit(&found.graph, weights);
+    found.weights = Some(fitted.complete(file, &found.graph)?);
+    if found.preprocess.is_none() {
+        found.preprocess = prepare::usual(&mut found);
+    }
+    Ok(found)
+}
+
+fn named(net: &str, options: &zoo::Options) -> Result<Found, LoadError> {
+    let mut found = Found::new(zoo::build(net, options)?);
+    found.info.insert("zoo".into(), net.into());
+    Ok(found)
+}
+
+/// Weights of Caffe: their network is named, or stands in a description beside them.
+fn from_caffe_weights(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
+    let net = match &ask.net {
+        Some(net) => net.clone(),
+        None => description_beside(file).ok_or_else(|| {
+            let what = "it holds weights, and there is no description of their network beside it";
+            let next = "give the description and the weights: NET.prototxt --weights FILE.caffemodel";
+            FormatError::malformed(file.display().to_string(), what, next)
+        })?,
+    };
+    let mut found = open(&Ask { word: net.clone(), input: ask.input, ..Ask::default() })?;
+    if ask.net.is_none() {
+        found.notes.push(format!("the network is described by {net}"));
+    }
+    found.weights = Some(weights_for(file, &found.graph)?.complete(file, &found.graph)?);
+    Ok(found)
+}
+
+/// `NAME.prototxt` for `NAME.caffemodel`, also without what training put behind the name (`_iter_1000`).
+fn description_beside(file: &Path) -> Option<String> {
+    let name = file.file_name()?.to_string_lossy().into_owned();
+    let stem = name.strip_suffix(".h5").unwrap_or(&name);
+    let stem = stem.strip_suffix(".caffemodel").unwrap_or(stem);
+    let stems = [Some(stem), stem.split_once("_iter_").map(|(bare, _)| bare)];
+    let names = stems.into_iter().flatten().flat_map(|stem| {
+        ["_deploy.prototxt", ".deploy.prototxt", ".prototxt"].map(|ending| format!("{stem}{ending}"))
+    });
+    let mut names = names.chain(["deploy.prototxt".into()]);
+    names
+        .find_map(|name| Some(file.with_file_name(name)).filter(|path| path.is_file()))
+        .map(|path| path.display().to_string())
+}
+
+fn refusal(file: &Path, kind: Kind) -> LoadError {
+    let next = match kind {
+        Kind::Solver => "train with it: ocellus train --solver FILE",
+        Kind::SolverState => "go on with it: ocellus train --solver SOLVER.prototxt --resume FILE",
+        Kind::BinaryProto => "give it beside a network: --mean-file FILE",
+        Kind::Npy => "put it into a network: ocellus run NET --input NAME=FILE",
+        _ => "this program does not read networks of that kind",
+    };
+    FormatError::malformed(file.display().to_string(), format!("it is {}, no network", kind.name()), next)
+        .into()
+}
+
+/// The network for images of this shape.
+pub fn with_image_input(
+    graph: &Graph,
+    [batch, channels, height, width]: [usize; 4],
+) -> Result<Graph, LoadError> {
+    let wanted = ocellus_tensor::Shape::from([batch, channels, height, width]);
+    let refuse = |cause: ocellus_graph::GraphError| {
+        LoadError::Setting(format!("{} does not take an input of {wanted}: {cause}", graph.name))
+    };
+    let Some(&image) = graph.inputs().first() else {
+        return Err(LoadError::Setting(format!("the network {} has no input", graph.name)));
+    };
+    let name = graph.value(image).name.clone();
+    if *graph.shape(image) == wanted {
+        return Ok(graph.clone());
+    }
+    graph.with_batch(batch).and_then(|graph| graph.with_input(&name, wanted.clone())).map_err(refuse)
+}
