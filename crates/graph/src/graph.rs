@@ -119,6 +119,9 @@ pub struct Output {
     pub name: String,
     /// The value.
     pub value: ValueId,
+    /// For a head that only helps to train (GoogLeNet's auxiliary classifiers): the weight of its loss beside that of the
+    /// output proper. Inference leaves such an output out.
+    pub auxiliary: Option<f32>,
 }
 
 /// A scalar to be made small; the total loss is the weighted sum.
@@ -386,7 +389,26 @@ impl Graph {
 
     /// Hands `value` out under `name`.
     pub fn add_output(&mut self, name: impl Into<String>, value: ValueId) {
-        self.outputs.push(Output { name: name.into(), value });
+        self.outputs.push(Output { name: name.into(), value, auxiliary: None });
+    }
+
+    /// Hands `value` out under `name` while training: class scores whose loss counts `weight` times.
+    pub fn add_auxiliary_output(&mut self, name: impl Into<String>, value: ValueId, weight: f32) {
+        self.outputs.push(Output { name: name.into(), value, auxiliary: Some(weight) });
+    }
+
+    /// By node: whether nothing but auxiliary outputs needs it.
+    pub fn auxiliary_nodes(&self) -> Vec<bool> {
+        let auxiliary = self.outputs().iter().filter(|output| output.auxiliary.is_some());
+        let others = self.outputs().iter().filter(|output| output.auxiliary.is_none());
+        let losses = self.losses().iter().map(|loss| loss.value);
+        let wanted = self.needed_by(&auxiliary.map(|output| output.value).collect::<Vec<_>>());
+        let needed = self.needed_by(&others.map(|output| output.value).chain(losses).collect::<Vec<_>>());
+        let is_auxiliary = |node: &Node| {
+            let any = |which: &[bool]| node.outputs.iter().any(|output| which[output.index()]);
+            any(&wanted) && !any(&needed)
+        };
+        self.nodes().iter().map(is_auxiliary).collect()
     }
 
     /// Adds `weight` times the scalar `value` to the total loss.

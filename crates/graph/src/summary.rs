@@ -16,8 +16,10 @@ pub struct Summary {
     pub nodes: Vec<NodeSummary>,
     /// Parameters by kind.
     pub parameters: ParameterCounts,
-    /// Multiply-accumulates of one forward run, batch included.
+    /// Multiply-accumulates of one forward run, batch included, auxiliary heads not.
     pub macs: u64,
+    /// Multiply-accumulates of the auxiliary heads.
+    pub auxiliary_macs: u64,
     /// Bytes of all values that nodes make, in `f32`.
     pub activation_bytes: u64,
     /// What one pixel of the last image sees of the input, before global pooling or flattening; `None` without
@@ -51,6 +53,8 @@ pub struct ParameterCounts {
     pub frozen: usize,
     /// Gathered: BatchNorm's running mean and variance.
     pub statistics: usize,
+    /// Of the learned ones: how many belong to auxiliary heads, which inference leaves out.
+    pub auxiliary: usize,
 }
 
 impl Summary {
@@ -72,15 +76,19 @@ impl Summary {
             name: graph.name.clone(),
             nodes: Vec::new(),
             parameters: parameter_counts(graph),
-            macs: graph.cost().macs,
+            macs: 0,
+            auxiliary_macs: 0,
             activation_bytes: 0,
             receptive_field: last_field(graph),
             layers: Layers::of(graph),
         };
         let mut seen = HashSet::new();
+        let auxiliary = graph.auxiliary_nodes();
         for (index, node) in graph.nodes().iter().enumerate() {
             let Some(&output) = node.outputs.first() else { continue };
             let cost = graph.node_cost(NodeId(index as u32));
+            let macs = if auxiliary[index] { &mut summary.auxiliary_macs } else { &mut summary.macs };
+            *macs = macs.saturating_add(cost.macs);
             for &output in &node.outputs {
                 let bytes = (graph.shape(output).elements() as u64).saturating_mul(size_of::<f32>() as u64);
                 summary.activation_bytes = summary.activation_bytes.saturating_add(bytes);
@@ -101,7 +109,8 @@ impl Summary {
 
 fn parameter_counts(graph: &Graph) -> ParameterCounts {
     let mut counts = ParameterCounts::default();
-    for param in graph.params() {
+    let auxiliary = auxiliary_params(graph);
+    for (param, auxiliary) in graph.params().iter().zip(auxiliary) {
         let elements = param.shape.elements();
         let count = match param.role {
             Role::Weight if param.frozen => &mut counts.frozen,
@@ -110,8 +119,20 @@ fn parameter_counts(graph: &Graph) -> ParameterCounts {
             Role::State => continue,
         };
         *count = count.saturating_add(elements);
+        if auxiliary && param.role == Role::Weight {
+            counts.auxiliary = counts.auxiliary.saturating_add(elements);
+        }
     }
     counts
+}
+
+/// By parameter: whether auxiliary nodes read it and no others do.
+fn auxiliary_params(graph: &Graph) -> Vec<bool> {
+    let auxiliary = graph.auxiliary_nodes();
+    let readers = graph.readers();
+    let only_auxiliary =
+        |readers: &[NodeId]| !readers.is_empty() && readers.iter().all(|reader| auxiliary[reader.index()]);
+    graph.params().iter().map(|param| only_auxiliary(&readers[param.value.index()])).collect()
 }
 
 /// The field of the last node that still has pixels.
@@ -125,7 +146,7 @@ impl fmt::Display for Summary {
         writeln!(f, "{}", self.name)?;
         self.table(f)?;
         writeln!(f)?;
-        let ParameterCounts { trainable, frozen, statistics } = self.parameters;
+        let ParameterCounts { trainable, frozen, statistics, auxiliary } = self.parameters;
         writeln!(
             f,
             "parameters: {} trainable, {} not (running statistics)",
@@ -136,6 +157,16 @@ impl fmt::Display for Summary {
             writeln!(f, "frozen parameters: {}", grouped(frozen))?;
         }
         writeln!(f, "multiply-accumulates: {}", grouped(self.macs as usize))?;
+        if auxiliary > 0 {
+            let (without, macs) =
+                (grouped(trainable + frozen - auxiliary), grouped(self.auxiliary_macs as usize));
+            writeln!(
+                f,
+                "auxiliary heads, for training alone: {} of the parameters ({without} without them), {macs} further \
+                 multiply-accumulates",
+                grouped(auxiliary)
+            )?;
+        }
         writeln!(f, "activations: {}", in_bytes(self.activation_bytes))?;
         if let Some(ReceptiveField { size: [height, width], stride: [down, across] }) = self.receptive_field {
             writeln!(f, "receptive field: {height}x{width} pixels, stride {down}x{across}")?;

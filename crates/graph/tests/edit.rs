@@ -5,7 +5,9 @@ mod common;
 use common::every_op::{every_op, forward};
 use common::{lenet, resnet50, small_residual};
 use ocellus_graph::ops::{BatchNorm, LossKind, Statistics};
-use ocellus_graph::{Builder, Conv, Dense, Graph, Op, TrainingOptions};
+use ocellus_graph::{
+    Builder, Conv, Dense, Graph, Op, Request, Summary, TrainingOptions, differentiate, from_text, to_text,
+};
 
 fn names(graph: &Graph) -> Vec<&str> {
     graph.nodes().iter().map(|node| node.name.as_str()).collect()
@@ -170,6 +172,47 @@ fn a_classifier_gets_label_loss_and_accuracy() {
         matches!(&node.op, Op::Loss(loss) if loss.kind == LossKind::SoftmaxCrossEntropy { smoothing: 0.1 })
     );
     assert!(graph.find_output("top1").is_some());
+}
+
+/// A trunk of 6 -> 5 features, a head for 3 classes, and a wider auxiliary head beside it.
+fn with_auxiliary_head() -> Graph {
+    let mut b = Builder::new("net");
+    let x = b.input("x", [2, 6]);
+    let x = b.linear("trunk", x, Dense::new(5).no_bias());
+    let logits = b.linear("fc", x, Dense::new(3).no_bias());
+    b.output("output", logits);
+    let x = b.linear("aux.wide", x, Dense::new(7).no_bias());
+    let scores = b.linear("aux.fc", x, Dense::new(3).no_bias());
+    b.auxiliary_output("aux", scores, 0.3);
+    b.finish().unwrap()
+}
+
+#[test]
+fn an_auxiliary_head_adds_its_weighted_loss_and_is_gone_from_inference() {
+    let graph = with_auxiliary_head();
+    let training = graph.with_batch(4).unwrap().for_training().unwrap().with_classifier_loss(0.0).unwrap();
+    let losses: Vec<_> = training.losses().iter().map(|loss| (loss.name.as_str(), loss.weight)).collect();
+    assert_eq!(losses, [("loss", 1.0), ("loss.aux", 0.3)]);
+    let found = differentiate(&training, &Request::default()).unwrap();
+    assert_eq!(found.params.len(), 4, "both heads are trained");
+
+    for inference in [graph.for_inference().unwrap(), training.for_inference().unwrap()] {
+        assert_eq!(names(&inference), ["trunk", "fc"]);
+        assert_eq!(inference.params().len(), 2);
+    }
+    assert_eq!(shape_of(&graph.replace_head(9).unwrap(), "aux.fc"), [2, 9]);
+    assert_eq!(from_text(&to_text(&graph).unwrap()).unwrap(), graph);
+}
+
+#[test]
+fn a_summary_counts_auxiliary_heads_apart() {
+    let summary = Summary::of(&with_auxiliary_head());
+    let [trunk, head, auxiliary] = [6 * 5, 5 * 3, 5 * 7 + 7 * 3];
+    assert_eq!(summary.parameters.trainable, trunk + head + auxiliary);
+    assert_eq!(summary.parameters.auxiliary, auxiliary);
+    assert_eq!((summary.macs, summary.auxiliary_macs), (2 * 45, 2 * 56));
+    assert!(summary.to_string().contains("56 of the parameters (45 without them), 112 further"), "{summary}");
+    assert_eq!(summary.layers.auxiliary_layers, 2);
 }
 
 #[test]

@@ -58,7 +58,9 @@ impl StepGraphs {
     /// ```
     pub fn new(net: &Graph, setup: &StepSetup) -> Result<Self, TrainError> {
         let net = net.with_batch(setup.part)?.for_training()?.with_classifier_loss(setup.smoothing)?;
-        let net = net.prune(&[LOSS, TOP1])?;
+        // All losses, those of auxiliary heads too.
+        let losses = net.losses().iter().map(|loss| loss.name.as_str());
+        let net = net.prune(&losses.chain([TOP1]).collect::<Vec<_>>())?;
         let found = differentiate(&net, &Request::default())?;
         let mut gradients = found.graph;
         let trained = found.params.iter().map(|&(id, _)| gradients.param(id).name.clone()).collect();

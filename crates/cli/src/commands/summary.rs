@@ -107,8 +107,10 @@ fn to_json(summary: &Summary, planned: &Planned) -> Value {
             "trainable": summary.parameters.trainable,
             "frozen": summary.parameters.frozen,
             "statistics": summary.parameters.statistics,
+            "auxiliary": summary.parameters.auxiliary,
         },
         "macs": summary.macs,
+        "auxiliary_macs": summary.auxiliary_macs,
         "layers": {
             "weighted": layers.weighted,
             "reckoning": layers.sum(),

@@ -147,6 +147,14 @@ impl Builder {
         });
     }
 
+    /// Hands class scores out while training, as [`Graph::add_auxiliary_output`] does. The name takes no prefix.
+    pub fn auxiliary_output(&mut self, name: &str, value: ValueId, weight: f32) {
+        self.attempt(|graph| {
+            graph.add_auxiliary_output(name, value, weight);
+            Ok(value)
+        });
+    }
+
     /// The shape of a value, `()` after an error.
     pub fn shape(&self, value: ValueId) -> Shape {
         self.graph.values().get(value.index()).map(|value| value.shape.clone()).unwrap_or_default()

@@ -4,29 +4,31 @@ use std::collections::HashMap;
 
 use super::rebuild::Changes;
 use crate::ops::{Accuracy, LossKind, LossOp, Reshape};
-use crate::{Graph, GraphError, Node, NodeId, Op, ParamId, ValueId};
+use crate::{Graph, GraphError, Node, NodeId, Op, Output, ParamId, ValueId};
 
 impl Graph {
     /// Adds what training a classifier needs to the logits that the output `output` gives: an input `label` `(N)` of
-    /// class indices, the loss `loss` (softmax cross-entropy), and the output `top1` (accuracy).
+    /// class indices, the loss `loss` (softmax cross-entropy), and the output `top1` (accuracy). Each auxiliary output
+    /// gets a loss `loss.NAME` of its own, with its weight.
     ///
     /// Refused: an output of probabilities, since the loss applies the softmax itself; an output that is not
     /// `(N, C)` or `(N, C, 1, 1)`.
     pub fn with_classifier_loss(&self, smoothing: f32) -> Result<Graph, GraphError> {
         let mut graph = self.clone();
         let output = self.find_output("output").ok_or_else(|| self.missing("output", "output"))?;
-        let logits = match self.shape(output).dims() {
-            [_, _, 1, 1] => {
-                let flat = Op::Reshape(Reshape { dims: vec![0, -1] });
-                graph.add_node("logits", flat, vec![output])?[0]
-            }
-            _ => output,
-        };
+        let logits = as_rows(&mut graph, "logits", output)?;
         let batch = graph.shape(logits).first().copied().unwrap_or(1);
         let label = graph.add_input("label", [batch])?;
-        let loss = Op::Loss(LossOp { kind: LossKind::SoftmaxCrossEntropy { smoothing } });
-        let loss = graph.add_node("loss", loss, vec![logits, label])?[0];
+        let cross_entropy = Op::Loss(LossOp { kind: LossKind::SoftmaxCrossEntropy { smoothing } });
+        let loss = graph.add_node("loss", cross_entropy.clone(), vec![logits, label])?[0];
         graph.add_loss("loss", loss, 1.0)?;
+        for Output { name, value, auxiliary } in self.outputs() {
+            let Some(weight) = *auxiliary else { continue };
+            let scores = as_rows(&mut graph, &format!("logits.{name}"), *value)?;
+            let name = format!("loss.{name}");
+            let loss = graph.add_node(&name, cross_entropy.clone(), vec![scores, label])?[0];
+            graph.add_loss(name, loss, weight)?;
+        }
         let top1 = graph.add_node("top1", Op::Accuracy(Accuracy { top: 1 }), vec![logits, label])?[0];
         graph.add_output("top1", top1);
         Ok(graph)
@@ -105,6 +107,17 @@ impl Graph {
             None => Err(GraphError::node(&node.name, "its weight is no parameter")),
         });
         params.collect()
+    }
+}
+
+/// Class scores `(N, C)` or `(N, C, 1, 1)` as `(N, C)`.
+fn as_rows(graph: &mut Graph, name: &str, scores: ValueId) -> Result<ValueId, GraphError> {
+    match graph.shape(scores).dims() {
+        [_, _, 1, 1] => {
+            let flat = Op::Reshape(Reshape { dims: vec![0, -1] });
+            Ok(graph.add_node(name, flat, vec![scores])?[0])
+        }
+        _ => Ok(scores),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::rebuild::{Changes, Replay};
 use crate::ops::{BatchNorm, Dropout, RunningUpdate, Statistics};
-use crate::{Graph, GraphError, NodeId, Op, ValueId};
+use crate::{Graph, GraphError, NodeId, Op, Output, ValueId};
 
 /// Choices of [`Graph::for_training_with`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -42,15 +42,16 @@ impl Graph {
         norm.statistics == Statistics::Running && !params.into_iter().any(|param| self.param(param).frozen)
     }
 
-    /// The network as it predicts: BatchNorms by running statistics, dropout inactive, no losses, no accuracies, and
-    /// nothing that only they needed.
+    /// The network as it predicts: BatchNorms by running statistics, dropout inactive, no losses, no accuracies, no
+    /// auxiliary outputs, and nothing that only they needed.
     ///
     /// Refused: a network without any other output, and batch statistics that were never gathered.
     pub fn for_inference(&self) -> Result<Graph, GraphError> {
         let scores = self.made_of_scores();
         let mut changes = Changes::none(self);
         changes.losses.fill(false);
-        changes.outputs = self.outputs().iter().map(|output| !scores[output.value.index()]).collect();
+        let stays = |output: &Output| !scores[output.value.index()] && output.auxiliary.is_none();
+        changes.outputs = self.outputs().iter().map(stays).collect();
         if !changes.outputs.contains(&true) {
             let message = "no output is left for inference but losses and accuracies".to_string();
             return Err(GraphError::Name { name: self.name.clone(), message });

@@ -174,7 +174,11 @@ impl Replay<'_> {
     fn add_outputs_and_losses(&mut self) -> Result<(), GraphError> {
         for (output, &stays) in self.old.outputs().iter().zip(&self.changes.outputs) {
             if stays {
-                self.graph.add_output((self.changes.rename)(&output.name), self.now(output.value)?);
+                let (name, value) = ((self.changes.rename)(&output.name), self.now(output.value)?);
+                match output.auxiliary {
+                    Some(weight) => self.graph.add_auxiliary_output(name, value, weight),
+                    None => self.graph.add_output(name, value),
+                }
             }
         }
         for (loss, &stays) in self.old.losses().iter().zip(&self.changes.losses) {

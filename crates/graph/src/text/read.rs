@@ -104,8 +104,14 @@ fn add_output(graph: &mut Graph, mut scanner: Scanner) -> Result<(), String> {
     let name = scanner.name()?;
     scanner.expect('=')?;
     let value = value(graph, &scanner.name()?)?;
-    scanner.end()?;
-    graph.add_output(name, value);
+    if scanner.rest().is_empty() {
+        graph.add_output(name, value);
+        return Ok(());
+    }
+    let mut fields = Fields::parse("output", scanner.rest())?;
+    let weight = Attribute::take("auxiliary", &mut fields)?;
+    fields.finish()?;
+    graph.add_auxiliary_output(name, value, weight);
     Ok(())
 }
 

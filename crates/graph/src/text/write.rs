@@ -36,7 +36,9 @@ pub fn to_text(graph: &Graph) -> Result<String, GraphError> {
         });
     }
     for output in graph.outputs() {
-        lines.push(format!("output {} = {}", quoted(&output.name), quoted(&graph.value(output.value).name)));
+        let (name, value) = (quoted(&output.name), quoted(&graph.value(output.value).name));
+        let auxiliary = output.auxiliary.map(|weight| format!(" auxiliary={}", weight.word()));
+        lines.push(format!("output {name} = {value}{}", auxiliary.unwrap_or_default()));
     }
     for loss in graph.losses() {
         let (name, value) = (quoted(&loss.name), quoted(&graph.value(loss.value).name));
