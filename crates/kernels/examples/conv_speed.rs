@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, InputLayout};
+use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, InputLayout};
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 use ocellus_kernels::isa::Isa;
 use ocellus_kernels::layout::{blocked_len, blocked_to_plain, plain_to_blocked};
@@ -153,7 +153,7 @@ fn linears(pool: &ThreadPool, isa: Isa, n: usize) {
         let mut packed = numbers(forward.packed_len());
         forward.pack(pool, &w, &mut packed);
         let mut scratch = numbers(forward.scratch_len());
-        let epilogue = Epilogue { bias: Some(&bias), residual: None, relu: true };
+        let epilogue = Epilogue { bias: Some(&bias), residual: None, clamp: Some(Clamp::RELU) };
         let first = time(|| forward.run(pool, &x, &packed, epilogue, &mut scratch, &mut y));
         let input = LinearInputGrad::new(n, f, o, isa);
         let mut packed = numbers(input.packed_len());
@@ -255,7 +255,7 @@ fn forward(pool: &ThreadPool, isa: Isa, g: ConvGeometry) -> f64 {
     recipe.pack(pool, &weight, None, &mut packed);
     let mut scratch = AlignedBuffer::zeroed(recipe.scratch_len(pool.threads()));
     let (mut y, bias) = (output(&g), numbers(g.out_channels));
-    let epilogue = Epilogue { bias: Some(&bias), residual: None, relu: true };
+    let epilogue = Epilogue { bias: Some(&bias), residual: None, clamp: Some(Clamp::RELU) };
     time(|| recipe.run(pool, &x, &packed, epilogue, &mut scratch, &mut y))
 }
 
@@ -267,7 +267,7 @@ fn input_grad(pool: &ThreadPool, isa: Isa, g: ConvGeometry) -> f64 {
     let mut scratch = AlignedBuffer::zeroed(recipe.scratch_len(pool.threads()));
     let dy = output(&g);
     let mut dx = AlignedBuffer::zeroed(blocked_len(g.batch, g.in_channels, g.input[0], g.input[1]));
-    time(|| recipe.run(pool, &dy, &packed, None, &mut scratch, &mut dx))
+    time(|| recipe.run(pool, &dy, &packed, Epilogue::default(), &mut scratch, &mut dx))
 }
 
 fn weight_grad(pool: &ThreadPool, isa: Isa, g: ConvGeometry) -> f64 {

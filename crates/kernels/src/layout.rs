@@ -2,8 +2,8 @@
 //!
 //! *Plain* is `[N][C][H][W]`. *Blocked* (nChw16c) is `[N][ceil(C / 16)][H][W][16]`: the 16 channels of a block lie
 //! side by side at each pixel, one vector register wide and one cache line long. The last block is filled up with
-//! padding lanes. [`plain_to_blocked`] writes zeros there; elsewhere they may hold any finite number, and no kernel
-//! lets them touch a real lane.
+//! padding lanes. [`plain_to_blocked`] writes zeros there; elsewhere they may hold anything, and no kernel lets them
+//! touch a real lane.
 //!
 //! A conversion is a transpose of 16 x 16 numbers at a time, in registers:
 //!

@@ -15,5 +15,6 @@ pub mod pooling;
 pub mod random;
 pub mod reference;
 pub mod shuffle;
+pub mod softmax;
 pub mod threads;
 pub mod update;

@@ -1,6 +1,6 @@
 //! Convolutions and fully connected layers: packing, products, gradients.
 
-use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue};
+use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue};
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 
 use super::{Call, optional};
@@ -21,10 +21,10 @@ pub fn pack_conv(mut call: Call<'_>, recipe: &ConvForward) {
     recipe.pack(pool, w, optional(scale), packed);
 }
 
-pub fn conv(mut call: Call<'_>, recipe: &ConvForward, relu: bool) {
+pub fn conv(mut call: Call<'_>, recipe: &ConvForward, clamp: Option<Clamp>) {
     let (pool, _) = call.tools();
     let ([x, packed, bias, residual], [y, scratch]) = call.parts();
-    let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), relu };
+    let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), clamp };
     recipe.run(pool, x, packed, epilogue, scratch, y);
 }
 
@@ -34,10 +34,11 @@ pub fn pack_conv_input_grad(mut call: Call<'_>, recipe: &ConvInputGrad) {
     recipe.pack(pool, w, packed);
 }
 
-pub fn conv_input_grad(mut call: Call<'_>, recipe: &ConvInputGrad) {
+pub fn conv_input_grad(mut call: Call<'_>, recipe: &ConvInputGrad, clamp: Option<Clamp>) {
     let (pool, _) = call.tools();
-    let ([dy, packed, add], [dx, scratch]) = call.parts();
-    recipe.run(pool, dy, packed, optional(add), scratch, dx);
+    let ([dy, packed, bias, add], [dx, scratch]) = call.parts();
+    let epilogue = Epilogue { bias: optional(bias), residual: optional(add), clamp };
+    recipe.run(pool, dy, packed, epilogue, scratch, dx);
 }
 
 pub fn conv_weight_grad(mut call: Call<'_>, recipe: &ConvWeightGrad) {
@@ -52,10 +53,10 @@ pub fn pack_linear(mut call: Call<'_>, recipe: &LinearForward) {
     recipe.pack(pool, w, packed);
 }
 
-pub fn linear(mut call: Call<'_>, recipe: &LinearForward, relu: bool) {
+pub fn linear(mut call: Call<'_>, recipe: &LinearForward, clamp: Option<Clamp>) {
     let (pool, _) = call.tools();
     let ([x, packed, bias, residual], [y, scratch]) = call.parts();
-    let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), relu };
+    let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), clamp };
     recipe.run(pool, x, packed, epilogue, scratch, y);
 }
 

@@ -3,7 +3,7 @@
 //! A value that only its next reader needs never has to reach memory. So a chain
 //!
 //! ```text
-//! convolution -> BatchNorm (running statistics) -> Add -> ReLU      inference
+//! convolution -> BatchNorm (running statistics) -> Add -> ReLU, ReLU6   inference
 //! BatchNorm (batch statistics) -> Add -> ReLU                       training, forward
 //! ReLU gradient -> BatchNorm gradient                               training, backward
 //! convolution input gradient -> Add                                 a gradient that joins another
@@ -18,6 +18,7 @@ use std::collections::BinaryHeap;
 
 use ocellus_graph::ops::{Activation, BinaryKind, Statistics};
 use ocellus_graph::{Graph, NodeId, Op, ParamId, ValueId};
+use ocellus_kernels::conv::Clamp;
 
 /// An Add at the end of a chain: the node, and the operand that is not the chain's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +40,13 @@ pub struct Group {
     pub norm: Option<NodeId>,
     /// Added to the result.
     pub add: Option<Addition>,
-    /// ReLU of the result.
+    /// ReLU of the result, or (after a product) other bounds.
     pub relu: Option<NodeId>,
 }
 
 impl Group {
-    fn single(main: NodeId) -> Self {
+    /// One node alone.
+    pub fn single(main: NodeId) -> Self {
         Group { mask: None, main, norm: None, add: None, relu: None }
     }
 
@@ -57,6 +59,11 @@ impl Group {
     /// The node whose first output is the group's result.
     pub fn last(&self) -> NodeId {
         self.relu.or(self.add.map(|a| a.node)).or(self.norm).unwrap_or(self.main)
+    }
+
+    /// The bounds that `relu` stands for.
+    pub fn clamp(&self, graph: &Graph) -> Option<Clamp> {
+        bounds(&graph.node(self.relu?).op)
     }
 
     /// The group's result.
@@ -115,19 +122,25 @@ impl Fuser<'_> {
         match &self.graph.node(node).op {
             Op::Conv2d(_) => {
                 group.norm = self.foldable_norm(node);
-                self.extend_with_add_and_relu(&mut group, taken);
+                group.add = self.following_add(&group, taken);
+                group.relu = self.following(&group, taken, |op| bounds(op).is_some());
             }
-            Op::Linear(_) | Op::BatchNorm(_) => self.extend_with_add_and_relu(&mut group, taken),
+            Op::Linear(_) => {
+                group.add = self.following_add(&group, taken);
+                group.relu = self.following(&group, taken, |op| bounds(op).is_some());
+            }
+            Op::ConvTranspose2d(_) => {
+                group.relu = self.following(&group, taken, |op| bounds(op).is_some());
+            }
+            Op::BatchNorm(_) => {
+                group.add = self.following_add(&group, taken);
+                group.relu = self.following(&group, taken, is_relu);
+            }
             Op::BatchNormGrad(_) => group.mask = self.absorbed_mask(node),
             Op::Conv2dGradInput(_) | Op::LinearGradInput(_) => group.add = self.following_add(&group, taken),
             _ => {}
         }
         group
-    }
-
-    fn extend_with_add_and_relu(&self, group: &mut Group, taken: &[bool]) {
-        group.add = self.following_add(group, taken);
-        group.relu = self.following_relu(group, taken);
     }
 
     /// The only reader of the group's result so far, if the value goes nowhere else.
@@ -159,9 +172,9 @@ impl Fuser<'_> {
         Some(Addition { node: reader, other: if a == value { b } else { a } })
     }
 
-    fn following_relu(&self, group: &Group, taken: &[bool]) -> Option<NodeId> {
+    fn following(&self, group: &Group, taken: &[bool], wanted: impl Fn(&Op) -> bool) -> Option<NodeId> {
         let (_, reader) = self.next(group, taken)?;
-        matches!(self.graph.node(reader).op, Op::Activation(Activation::Relu)).then_some(reader)
+        wanted(&self.graph.node(reader).op).then_some(reader)
     }
 
     /// A BatchNorm after this convolution whose numbers never change, so that it can be part of the weights.
@@ -192,6 +205,19 @@ impl Fuser<'_> {
         let reading = self.graph.node(reader);
         let absorbs = matches!(reading.op, Op::BatchNormGrad(_)) && reading.inputs[1] == node.outputs[0];
         absorbs.then_some(reader)
+    }
+}
+
+fn is_relu(op: &Op) -> bool {
+    matches!(op, Op::Activation(Activation::Relu))
+}
+
+/// The bounds of a function that does nothing else.
+fn bounds(op: &Op) -> Option<Clamp> {
+    match *op {
+        Op::Activation(Activation::Relu) => Some(Clamp::RELU),
+        Op::Activation(Activation::Clip { low, high }) => Some(Clamp { low, high }),
+        _ => None,
     }
 }
 

@@ -12,7 +12,7 @@ use ocellus_graph::Role;
 use ocellus_kernels::isa::Isa;
 use ocellus_tensor::Shape;
 
-pub use step::{Channels, Elementwise, Kernel, LossSizes, MOST_OPERANDS, Mask, Reference, Step};
+pub use step::{Channels, Elementwise, Kernel, LossSizes, MOST_OPERANDS, Mask, Per, Reference, Step};
 
 /// Names a buffer within one plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

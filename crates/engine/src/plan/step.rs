@@ -2,11 +2,12 @@
 
 use ocellus_graph::Op;
 use ocellus_graph::ops::{AdamUpdate, RunningUpdate, SgdUpdate, Statistics};
-use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad};
-use ocellus_kernels::elementwise::{Activation, Blocked};
+use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad};
+use ocellus_kernels::elementwise::{Activation, Blocked, Broadcast, ByOutput};
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 use ocellus_kernels::pooling::Pooling;
-use ocellus_kernels::shuffle::Grid;
+use ocellus_kernels::shuffle::{Edge, Enlarge, Grid};
+use ocellus_kernels::softmax::Softmax;
 use ocellus_tensor::Shape;
 
 use super::BufferId;
@@ -43,13 +44,18 @@ pub enum Kernel {
     Conv {
         /// How.
         recipe: ConvForward,
-        /// ReLU at the end.
-        relu: bool,
+        /// Bounds at the end.
+        clamp: Option<Clamp>,
     },
     /// Reads: w, nothing. Writes: packed w.
     PackConvInputGrad(ConvInputGrad),
-    /// Reads: dy, packed w, added gradient?. Writes: dx.
-    ConvInputGrad(ConvInputGrad),
+    /// Also a transposed convolution. Reads: dy, packed w, bias?, added gradient?. Writes: dx.
+    ConvInputGrad {
+        /// How.
+        recipe: ConvInputGrad,
+        /// Bounds at the end.
+        clamp: Option<Clamp>,
+    },
     /// Reads: x, dy. Writes: dw.
     ConvWeightGrad(ConvWeightGrad),
     /// Reads: w, nothing. Writes: packed w.
@@ -58,8 +64,8 @@ pub enum Kernel {
     Linear {
         /// How.
         recipe: LinearForward,
-        /// ReLU at the end.
-        relu: bool,
+        /// Bounds at the end.
+        clamp: Option<Clamp>,
     },
     /// Reads: w, nothing. Writes: packed w.
     PackLinearInputGrad(LinearInputGrad),
@@ -115,6 +121,11 @@ pub enum Kernel {
         /// Sizes of x.
         size: Blocked,
     },
+    /// The sum of each image's pixels. Reads: x. Writes: y, one pixel each.
+    GlobalSum {
+        /// Sizes of x.
+        size: Blocked,
+    },
     /// Reads: dy, one pixel each. Writes: dx.
     GlobalAvgPoolGrad {
         /// Sizes of dx.
@@ -126,6 +137,44 @@ pub enum Kernel {
     Activation(Activation),
     /// Reads: dy, x. Writes: dx.
     ActivationGrad(Activation),
+    /// Reads: dy, y. Writes: dx.
+    ActivationGradByOutput(ByOutput),
+    /// Reads: x, slope. Writes: y.
+    Prelu {
+        /// Sizes of x.
+        size: Blocked,
+    },
+    /// Reads: dy, x, slope. Writes: dx, dslope.
+    PreluGrad {
+        /// Sizes of x.
+        size: Blocked,
+    },
+    /// A function of a tensor and a smaller one. Reads: x, the smaller one. Writes: y.
+    Broadcast {
+        /// The function.
+        function: Broadcast,
+        /// What the smaller one has numbers for.
+        small: Per,
+    },
+    /// A smaller tensor repeated. Reads: it. Writes: y.
+    Repeat {
+        /// Sizes of y.
+        size: Blocked,
+        /// What the smaller one has numbers for.
+        small: Per,
+    },
+    /// Reads: x. Writes: y.
+    Softmax(Softmax),
+    /// Reads: y, dy. Writes: dx.
+    SoftmaxGrad(Softmax),
+    /// A border of the image's own pixels. Reads: x. Writes: y.
+    PadEdge(Edge),
+    /// Reads: dy. Writes: dx.
+    PadEdgeGrad(Edge),
+    /// Reads: x. Writes: y.
+    Enlarge(Enlarge),
+    /// Reads: dy. Writes: dx.
+    EnlargeGrad(Enlarge),
     /// Reads: x. Writes: y.
     Dropout {
         /// Share of elements zeroed.
@@ -220,6 +269,19 @@ pub enum Channels {
     },
 }
 
+/// What a tensor that is repeated over a larger one has numbers for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// Each channel of each image; in channel blocks.
+    Plane,
+    /// Each channel.
+    Channel,
+    /// Each pixel, of all images alike or of each.
+    Pixel,
+    /// Nothing: one number.
+    All,
+}
+
 /// A function of single elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elementwise {
@@ -233,6 +295,12 @@ pub enum Elementwise {
     Sub,
     /// a b.
     Mul,
+    /// a / b.
+    Div,
+    /// max(a, b).
+    Max,
+    /// dy where a > b, half of it where they are equal. Reads: dy, a, b.
+    MaxGrad,
 }
 
 /// An operation and the shapes it runs at.
@@ -343,8 +411,18 @@ impl Kernel {
             Kernel::Elementwise(Elementwise::Add) => "add",
             Kernel::Elementwise(Elementwise::Sub) => "sub",
             Kernel::Elementwise(Elementwise::Mul) => "mul",
-            Kernel::Activation(_) => "activation",
-            Kernel::ActivationGrad(_) => "activation grad",
+            Kernel::Elementwise(Elementwise::Div) => "div",
+            Kernel::Elementwise(Elementwise::Max) => "max",
+            Kernel::Elementwise(Elementwise::MaxGrad) => "max grad",
+            Kernel::Activation(_) | Kernel::Prelu { .. } => "activation",
+            Kernel::ActivationGrad(_) | Kernel::ActivationGradByOutput(_) => "activation grad",
+            Kernel::PreluGrad { .. } => "activation grad",
+            Kernel::Broadcast { .. } | Kernel::Repeat { .. } => "broadcast",
+            Kernel::Softmax(_) => "softmax",
+            Kernel::SoftmaxGrad(_) => "softmax grad",
+            Kernel::PadEdge(_) | Kernel::PadEdgeGrad(_) => "pad",
+            Kernel::Enlarge(_) | Kernel::EnlargeGrad(_) => "enlarge",
+            Kernel::GlobalSum { .. } => "sum",
             Kernel::Dropout { .. } => "dropout",
             Kernel::TakeGrid(_) | Kernel::PlaceGrid { .. } | Kernel::GatherChannels { .. } => "shuffle",
             Kernel::SoftmaxCrossEntropy(_) => "loss",
@@ -359,7 +437,7 @@ impl Kernel {
                 "depthwise" => "conv depthwise",
                 _ => "conv winograd",
             },
-            Kernel::ConvInputGrad(_) => "conv input grad",
+            Kernel::ConvInputGrad { .. } => "conv input grad",
             Kernel::ConvWeightGrad(_) => "conv weight grad",
         }
     }

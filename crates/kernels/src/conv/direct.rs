@@ -277,7 +277,7 @@ impl Job<'_> {
             y_row_step: step.pass.rows.step * width * BLOCK,
             y_block_step: plane(direct.to) * BLOCK,
             bias: bias.as_ptr(),
-            relu: self.epilogue.relu,
+            clamp: self.epilogue.clamp,
         };
         // SAFETY: `prepare` laid out every tap of every pixel of these rows for all blocks; the panel was packed for
         // this step; `y` is the task's own rows of its own channels, inside the checked length; the tile functions

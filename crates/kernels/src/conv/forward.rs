@@ -6,14 +6,15 @@ use crate::isa::Isa;
 use crate::layout::BLOCK;
 use crate::threads::ThreadPool;
 
-use super::depthwise::{Depthwise, is_depthwise};
 use super::direct::{Direct, DirectRun, DirectSpec, Side};
-use super::pack::WeightView;
+use super::grouped::Grouped;
+use super::merged::merged;
+use super::pack::{Inner, WeightView};
 use super::pass::Pass;
 use super::winograd::{self, WinogradSpec};
 use super::{Epilogue, InputLayout, Kind};
 
-/// How to compute `y = relu(conv(x, w) + bias + residual)`.
+/// How to compute `y = clamp(conv(x, w) + bias + residual)`.
 ///
 /// `x` is blocked `(N, C, H, W)` or plain, `w` is OIHW (packed beforehand), `y` is blocked `(N, O, H', W')`.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,20 +24,20 @@ pub struct ConvForward {
 }
 
 impl ConvForward {
-    /// The recipe for a geometry, or `None` where the fast kernels do not reach: groups whose channels are no
-    /// multiple of 16 (except depthwise), or plain input of more than 16 channels or of several groups.
+    /// The recipe for a geometry, or `None` where the fast kernels do not reach: plain input of more than 16 channels
+    /// or of several groups.
     pub fn new(geometry: ConvGeometry, isa: Isa, input: InputLayout) -> Option<Self> {
         if input == InputLayout::Plain && geometry.in_channels > BLOCK {
             return None;
         }
-        if is_depthwise(&geometry) && input == InputLayout::Blocked {
-            let kind = Kind::Depthwise(Depthwise::forward(&geometry, isa));
-            return Some(ConvForward { geometry, kind });
+        if let (InputLayout::Blocked, Some(grouped)) = (input, Grouped::forward(&geometry, isa)) {
+            return Some(ConvForward { geometry, kind: Kind::Grouped(grouped) });
         }
+        let (wide, _) = merged(&geometry);
         let direct = Direct::new(DirectSpec {
             isa,
             batch: geometry.batch,
-            groups: geometry.groups,
+            groups: wide.groups,
             from: Side { channels: geometry.in_channels, size: geometry.input },
             to: Side { channels: geometry.out_channels, size: geometry.output },
             layout: input,
@@ -65,7 +66,7 @@ impl ConvForward {
         Some(ConvForward { geometry, kind })
     }
 
-    /// The algorithm: "direct", "depthwise", "winograd 2x2" or "winograd 4x4".
+    /// The algorithm: "direct", "depthwise", "grouped", "winograd 2x2" or "winograd 4x4".
     pub fn algorithm(&self) -> &'static str {
         self.kind.name()
     }
@@ -86,15 +87,18 @@ impl ConvForward {
         let g = &self.geometry;
         let (inputs, taps) = (g.group_in(), g.window.taps());
         assert_eq!(weight.len(), g.out_channels * inputs * taps, "weight length");
-        let group_len = g.group_out() * inputs * taps;
+        let (wide, merged) = merged(g);
+        let inner = Inner { lanes: g.group_out(), sources: inputs, rows_of_lanes: true };
+        let group_len = wide.group_out() * inputs * taps;
         let view = |group: usize| WeightView {
             weight: &weight[group * group_len..][..group_len],
             lane_step: inputs * taps,
             source_step: taps,
+            inner: merged.then_some(inner),
         };
         match &self.kind {
             Kind::Direct(direct) => direct.pack(pool, &view, scale, packed),
-            Kind::Depthwise(depthwise) => depthwise.pack(weight, scale, packed),
+            Kind::Grouped(grouped) => grouped.pack(weight, scale, packed),
             Kind::Winograd(winograd) => winograd.pack(pool, view(0), scale, packed),
         }
     }

@@ -5,14 +5,15 @@ use ocellus_tensor::ConvGeometry;
 use crate::isa::Isa;
 use crate::threads::ThreadPool;
 
-use super::depthwise::{Depthwise, is_depthwise};
 use super::direct::{Direct, DirectRun, DirectSpec, Side};
-use super::pack::WeightView;
+use super::grouped::Grouped;
+use super::merged::merged;
+use super::pack::{Inner, WeightView};
 use super::pass::Pass;
 use super::winograd::{self, WinogradSpec};
 use super::{Epilogue, InputLayout, Kind};
 
-/// How to compute `dx = conv_transpose(dy, w) + add`.
+/// How to compute `dx = clamp(conv_transpose(dy, w) + bias + residual)`.
 ///
 /// `dy` is blocked `(N, O, H', W')`, `w` is OIHW (packed beforehand), `dx` is blocked `(N, C, H, W)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,16 +23,16 @@ pub struct ConvInputGrad {
 }
 
 impl ConvInputGrad {
-    /// The recipe for a geometry, or `None` for groups whose channels are no multiple of 16 (except depthwise).
+    /// The recipe for a geometry; there is always one.
     pub fn new(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
-        if is_depthwise(&geometry) {
-            let kind = Kind::Depthwise(Depthwise::gradient(&geometry, isa));
-            return Some(ConvInputGrad { geometry, kind });
+        if let Some(grouped) = Grouped::gradient(&geometry, isa) {
+            return Some(ConvInputGrad { geometry, kind: Kind::Grouped(grouped) });
         }
+        let (wide, _) = merged(&geometry);
         let direct = Direct::new(DirectSpec {
             isa,
             batch: geometry.batch,
-            groups: geometry.groups,
+            groups: wide.groups,
             from: Side { channels: geometry.out_channels, size: geometry.output },
             to: Side { channels: geometry.in_channels, size: geometry.input },
             layout: InputLayout::Blocked,
@@ -60,7 +61,7 @@ impl ConvInputGrad {
         Some(ConvInputGrad { geometry, kind })
     }
 
-    /// The algorithm: "direct", "depthwise", "winograd 2x2" or "winograd 4x4".
+    /// The algorithm: "direct", "depthwise", "grouped", "winograd 2x2" or "winograd 4x4".
     pub fn algorithm(&self) -> &'static str {
         self.kind.name()
     }
@@ -80,15 +81,18 @@ impl ConvInputGrad {
         let g = &self.geometry;
         let (inputs, taps) = (g.group_in(), g.window.taps());
         assert_eq!(weight.len(), g.out_channels * inputs * taps, "weight length");
-        let group_len = g.group_out() * inputs * taps;
+        let (wide, merged) = merged(g);
+        let inner = Inner { lanes: inputs, sources: g.group_out(), rows_of_lanes: false };
+        let group_len = wide.group_out() * inputs * taps;
         let view = |group: usize| WeightView {
             weight: &weight[group * group_len..][..group_len],
             lane_step: taps,
             source_step: inputs * taps,
+            inner: merged.then_some(inner),
         };
         match &self.kind {
             Kind::Direct(direct) => direct.pack(pool, &view, None, packed),
-            Kind::Depthwise(depthwise) => depthwise.pack(weight, None, packed),
+            Kind::Grouped(grouped) => grouped.pack(weight, None, packed),
             Kind::Winograd(winograd) => winograd.pack(pool, view(0), None, packed),
         }
     }
@@ -98,18 +102,18 @@ impl ConvInputGrad {
         self.kind.scratch_len(threads)
     }
 
-    /// Computes `dx`, every element of it, padding lanes included. `add`, in the layout of `dx`, is added to it.
+    /// Computes `dx`, every element of it, padding lanes included. The epilogue is made for `dx`: one bias per input
+    /// channel, as a transposed convolution has.
     /// `scratch` has at least `scratch_len(pool.threads())` numbers of any value.
     pub fn run(
         &self,
         pool: &ThreadPool,
         dy: &[f32],
         packed: &[f32],
-        add: Option<&[f32]>,
+        epilogue: Epilogue<'_>,
         scratch: &mut [f32],
         dx: &mut [f32],
     ) {
-        let epilogue = Epilogue { residual: add, ..Epilogue::default() };
         self.kind.run(pool, DirectRun { x: dy, packed, epilogue, scratch, y: dx });
     }
 }

@@ -4,12 +4,13 @@
 //! many packed weights and how much scratch memory it needs and then runs without allocating. A recipe that cannot be made (`None`) is left to the reference.
 //! Every element is summed in an order fixed by the geometry, so results are the same bits at any thread count.
 
-mod depthwise;
-mod depthwise_grad;
 mod direct;
 mod direct_grad;
 mod forward;
+mod grouped;
+mod grouped_grad;
 mod input_grad;
+mod merged;
 pub(crate) mod pack;
 pub(crate) mod panels;
 mod pass;
@@ -50,7 +51,7 @@ impl InputLayout {
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Direct(direct::Direct),
-    Depthwise(depthwise::Depthwise),
+    Grouped(grouped::Grouped),
     Winograd(winograd::Winograd),
 }
 
@@ -59,7 +60,7 @@ impl Kind {
     fn name(&self) -> &'static str {
         match self {
             Kind::Direct(_) => "direct",
-            Kind::Depthwise(_) => "depthwise",
+            Kind::Grouped(grouped) => grouped.name(),
             Kind::Winograd(winograd) => match winograd.variant() {
                 winograd::Variant::F2 => "winograd 2x2",
                 winograd::Variant::F4 => "winograd 4x4",
@@ -70,7 +71,7 @@ impl Kind {
     fn packed_len(&self) -> usize {
         match self {
             Kind::Direct(direct) => direct.packed_len(),
-            Kind::Depthwise(depthwise) => depthwise.packed_len(),
+            Kind::Grouped(grouped) => grouped.packed_len(),
             Kind::Winograd(winograd) => winograd.packed_len(),
         }
     }
@@ -78,7 +79,7 @@ impl Kind {
     fn scratch_len(&self, threads: usize) -> usize {
         match self {
             Kind::Direct(direct) => direct.scratch_len(threads),
-            Kind::Depthwise(depthwise) => depthwise.scratch_len(threads),
+            Kind::Grouped(grouped) => grouped.scratch_len(threads),
             Kind::Winograd(winograd) => winograd.scratch_len(threads),
         }
     }
@@ -86,21 +87,41 @@ impl Kind {
     fn run(&self, pool: &ThreadPool, run: direct::DirectRun<'_>) {
         match self {
             Kind::Direct(direct) => direct.run(pool, run),
-            Kind::Depthwise(depthwise) => depthwise.run(pool, run),
+            Kind::Grouped(grouped) => grouped.run(pool, run),
             Kind::Winograd(winograd) => winograd.run(pool, run),
         }
     }
 }
 
-/// What a forward convolution does before it stores: `y = relu(conv + bias + residual)`, each part if given.
+/// Bounds that a result is kept within; NaN stays NaN.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp {
+    /// Lower bound.
+    pub low: f32,
+    /// Upper bound, not below the lower.
+    pub high: f32,
+}
+
+impl Clamp {
+    /// `max(x, 0)`.
+    pub const RELU: Clamp = Clamp { low: 0.0, high: f32::INFINITY };
+
+    /// The bounded value.
+    #[inline(always)]
+    pub(crate) fn apply<S: crate::isa::Simd>(self, s: S, v: S::F) -> S::F {
+        s.min(s.splat(self.high), s.max(s.splat(self.low), v))
+    }
+}
+
+/// What a forward convolution does before it stores: `y = clamp(conv + bias + residual)`, each part if given.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// One number per output channel.
     pub bias: Option<&'a [f32]>,
     /// Added element by element, in the layout and length of `y`.
     pub residual: Option<&'a [f32]>,
-    /// Negative results become 0 (NaN stays).
-    pub relu: bool,
+    /// ReLU, ReLU6 and the like.
+    pub clamp: Option<Clamp>,
 }
 
 #[cfg(test)]

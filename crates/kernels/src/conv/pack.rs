@@ -25,6 +25,36 @@ pub(crate) struct WeightView<'a> {
     pub weight: &'a [f32],
     pub lane_step: usize,
     pub source_step: usize,
+    /// Narrower groups inside, between which there are no weights.
+    pub inner: Option<Inner>,
+}
+
+/// The groups inside a merged one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Inner {
+    /// Destination and source channels of each.
+    pub lanes: usize,
+    pub sources: usize,
+    /// Rows of the weights belong to lanes (a forward convolution) rather than to sources.
+    pub rows_of_lanes: bool,
+}
+
+impl WeightView<'_> {
+    /// Rows of the weights belong to destination channels: a forward convolution.
+    fn by_lane(&self) -> bool {
+        self.lane_step >= self.source_step
+    }
+
+    /// Where the weights of a lane and a source channel start, if there are any.
+    fn at(&self, mut lane: usize, mut source: usize) -> Option<usize> {
+        if let Some(Inner { lanes, sources, rows_of_lanes }) = self.inner {
+            if lane / lanes != source / sources {
+                return None;
+            }
+            if rows_of_lanes { source %= sources } else { lane %= lanes }
+        }
+        Some(lane * self.lane_step + source * self.source_step)
+    }
 }
 
 /// The packing of one group's weights for one pass.
@@ -56,7 +86,7 @@ impl Packing<'_> {
     /// Packs the group into `packed`, panel after panel.
     pub fn pack(&self, pool: &ThreadPool, packed: &mut [f32]) {
         let (panels, blocks) = (self.panels.count(), self.channels.div_ceil(self.block));
-        let by_panel = self.view.lane_step >= self.view.source_step;
+        let by_panel = self.view.by_lane();
         let packed = SharedMut::new(packed);
         if by_panel {
             pool.run(panels, &|panel| (0..blocks).for_each(|block| self.pack_part(panel, block, packed)));
@@ -72,18 +102,31 @@ impl Packing<'_> {
         let start = panel.block * LANES * self.channels * taps + first * taps * width;
         // SAFETY: the parts of all panels and blocks are disjoint.
         let to = unsafe { packed.part(start, part.count * taps * width) };
-        let by_lane = self.view.lane_step >= self.view.source_step;
-        if by_lane && self.taps.len() == self.view.source_step {
+        if self.view.inner.is_some() {
+            self.copy_some(&part, to);
+        } else if self.view.by_lane() && self.taps.len() == self.view.source_step {
             self.isa.run(Transpose { packing: self, part: &part, to });
         } else {
             self.copy(&part, to);
         }
     }
 
+    /// Number by number, zeros where there are no weights.
+    fn copy_some(&self, part: &Part, to: &mut [f32]) {
+        let width = part.panel.vectors * LANES;
+        for (at, to) in to.iter_mut().enumerate() {
+            let (row, lane) = (at / width, part.panel.block * LANES + at % width);
+            let (tap, channel) = (self.taps[row / part.count], part.first + row % part.count);
+            let from = if lane < self.lanes { self.view.at(lane, channel) } else { None };
+            let factor = self.scale.filter(|_| from.is_some()).map_or(1.0, |scale| scale[lane]);
+            *to = from.map_or(0.0, |from| self.view.weight[from + tap] * factor);
+        }
+    }
+
     /// Number by number, along the taps of one destination channel after another.
     fn copy(&self, part: &Part, to: &mut [f32]) {
         let width = part.panel.vectors * LANES;
-        let (lane, WeightView { weight, lane_step, source_step }) = (part.panel.block * LANES, self.view);
+        let (lane, WeightView { weight, lane_step, source_step, .. }) = (part.panel.block * LANES, self.view);
         let lanes = (self.lanes - lane).min(width);
         for channel in 0..part.count {
             let from = &weight[(part.first + channel) * source_step + lane * lane_step..];
@@ -117,7 +160,7 @@ impl VectorOp for Transpose<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Part { panel, first, count } = *self.part;
-        let WeightView { weight, lane_step, source_step: taps } = self.packing.view;
+        let WeightView { weight, lane_step, source_step: taps, .. } = self.packing.view;
         let width = panel.vectors * LANES;
         for v in 0..panel.vectors {
             let lane = (panel.block + v) * LANES;

@@ -112,11 +112,11 @@ impl Source {
     /// Decides by the pass alone, so that every thread count does the same.
     pub fn new(pass: &Pass, shape: SourceShape) -> Self {
         let in_place = pass.rows.is_inside() && pass.cols.is_inside() && pass.cols.stride == 1;
-        let rows = rows_per_task(pass, shape);
-        if in_place { Self::in_place(pass, shape, rows) } else { Self::staged(pass, shape, rows) }
+        if in_place { Self::in_place(pass, shape) } else { Self::staged(pass, shape) }
     }
 
-    fn in_place(pass: &Pass, shape: SourceShape, rows: usize) -> Self {
+    fn in_place(pass: &Pass, shape: SourceShape) -> Self {
+        let rows = rows_per_task(pass, shape);
         let [height, width] = shape.size;
         let tap = |&row: &isize| {
             pass.cols.offsets.iter().map(move |&col| (row as usize * width + col as usize) * shape.step)
@@ -131,7 +131,9 @@ impl Source {
         }
     }
 
-    fn staged(pass: &Pass, shape: SourceShape, rows: usize) -> Self {
+    /// Staged even where the input could be read in place.
+    pub fn staged(pass: &Pass, shape: SourceShape) -> Self {
+        let rows = rows_per_task(pass, shape);
         let staged =
             Staging { rows: Staged::new(&pass.rows, rows), cols: Staged::new(&pass.cols, pass.cols.count) };
         let pitch = staged.cols.len;

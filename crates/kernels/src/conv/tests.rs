@@ -110,7 +110,7 @@ fn check_forward(g: ConvGeometry, isa: Isa, layout: InputLayout) {
         recipe.pack(pool, &weight, Some(&scale), &mut packed);
         let mut scratch = vec![f32::NAN; recipe.scratch_len(pool.threads())];
         let mut y = vec![f32::NAN; added.len()];
-        let epilogue = Epilogue { bias: Some(&bias), residual: Some(&added), relu: true };
+        let epilogue = Epilogue { bias: Some(&bias), residual: Some(&added), clamp: Some(Clamp::RELU) };
         recipe.run(pool, &input, &packed, epilogue, &mut scratch, &mut y);
         assert!(y.iter().all(|v| v.is_finite()), "{what}: not finite");
         plain(y_dims(&g), &y)
@@ -124,8 +124,12 @@ fn check_input_grad(g: ConvGeometry, isa: Isa) {
     let dy = integers(y_dims(&g).iter().product(), 5);
     let weight = integers(weight_len(&g), 6);
     let add = integers(x_dims(&g).iter().product(), 7);
-    let mut want: Vec<f64> = add.iter().map(|&a| f64::from(a)).collect();
+    let bias = integers(g.in_channels, 10);
+    let clamp = Clamp { low: -30.0, high: 25.0 };
+    let channel = |i: usize| i / (g.input[0] * g.input[1]) % g.in_channels;
+    let mut want: Vec<f64> = (0..add.len()).map(|i| f64::from(add[i] + bias[channel(i)])).collect();
     for_each_product(&g, |y, i, w| want[i] += f64::from(dy[y] * weight[w]));
+    want.iter_mut().for_each(|x| *x = x.clamp(-30.0, 25.0));
 
     let (dy, add) = (blocked(y_dims(&g), &dy), blocked(x_dims(&g), &add));
     let got = at_every_thread_count(&what, |pool| {
@@ -133,7 +137,8 @@ fn check_input_grad(g: ConvGeometry, isa: Isa) {
         recipe.pack(pool, &weight, &mut packed);
         let mut scratch = vec![f32::NAN; recipe.scratch_len(pool.threads())];
         let mut dx = vec![f32::NAN; add.len()];
-        recipe.run(pool, &dy, &packed, Some(&add), &mut scratch, &mut dx);
+        let epilogue = Epilogue { residual: Some(&add), bias: Some(&bias), clamp: Some(clamp) };
+        recipe.run(pool, &dy, &packed, epilogue, &mut scratch, &mut dx);
         assert!(dx.iter().all(|v| v.is_finite()), "{what}: not finite");
         plain(x_dims(&g), &dx)
     });
@@ -200,6 +205,14 @@ fn cases() -> Vec<ConvGeometry> {
         geometry([1, 33, 14, 14], 33, 33, square(5).stride(2).padding(2)),
         geometry([3, 16, 7, 8], 16, 16, Window { padding: lopsided, dilation: [1, 2], ..square(3) }),
         geometry([1, 40, 3, 3], 600, 1, square(1)),
+        geometry([2, 24, 9, 11], 24, 6, square(3).padding(1)),
+        geometry([1, 64, 8, 7], 64, 32, square(3).stride(2).padding(1)),
+        geometry([2, 40, 6, 5], 40, 5, square(3).padding(1)),
+        geometry([1, 48, 5, 5], 48, 12, square(1)),
+        geometry([2, 48, 7, 7], 96, 4, square(3).padding(1)),
+        geometry([2, 10, 6, 5], 20, 10, square(3).padding(1)),
+        geometry([1, 15, 6, 9], 10, 5, Window { padding: lopsided, ..square(3) }),
+        geometry([3, 72, 4, 4], 48, 3, square(3).stride(2).padding(1)),
     ]
 }
 
@@ -260,7 +273,7 @@ fn threads_never_change_a_bit() {
             recipe.pack(pool, &weight, &mut packed);
             let mut scratch = vec![f32::NAN; recipe.scratch_len(pool.threads())];
             let mut dx = vec![f32::NAN; x.len()];
-            recipe.run(pool, dy, &packed, None, &mut scratch, &mut dx);
+            recipe.run(pool, dy, &packed, Epilogue::default(), &mut scratch, &mut dx);
             dx
         });
         at_every_thread_count("weight gradient", |pool| {

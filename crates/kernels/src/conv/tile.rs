@@ -7,7 +7,7 @@
 //! for each block of input channels, each tap, each real channel of the block:
 //!     read V weight vectors (one after the other in the packed panel)
 //!     for each pixel: acc[pixel][..] += x[pixel + tap, channel] * weights
-//! y[pixel][vector] = relu(acc + bias + residual)
+//! y[pixel][vector] = clamp(acc + bias + residual)
 //! ```
 //!
 //! The order of additions to an element is (block, tap, channel), whatever the tile: how work is split into tiles
@@ -20,6 +20,8 @@
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
 use crate::isa::{Isa, LANES, Scalar, Simd, VectorOp};
+
+use super::Clamp;
 
 /// What one call of the micro-kernel reads and writes. Steps are in floats.
 #[derive(Clone, Copy)]
@@ -38,7 +40,7 @@ pub(crate) struct TileArgs<'a> {
     pub weights: *const f32,
     /// The first pixel and vector of the output.
     pub y: *mut f32,
-    /// Added to the output before ReLU, in the layout of `y`; null for none.
+    /// Added to the output before it is bounded, in the layout of `y`; null for none.
     pub residual: *const f32,
     /// From one output pixel to the next.
     pub y_step: usize,
@@ -48,7 +50,7 @@ pub(crate) struct TileArgs<'a> {
     pub y_block_step: usize,
     /// `V * 16` numbers.
     pub bias: *const f32,
-    pub relu: bool,
+    pub clamp: Option<Clamp>,
 }
 
 /// A micro-kernel of some tile shape.
@@ -138,8 +140,8 @@ pub(crate) unsafe fn store<S: Simd, const R: usize, const Q: usize, const V: usi
                     // SAFETY: passed on to the caller.
                     sum = s.add(sum, unsafe { s.load_ptr(args.residual.add(at)) });
                 }
-                if args.relu {
-                    sum = s.max(s.zero(), sum);
+                if let Some(clamp) = args.clamp {
+                    sum = clamp.apply(s, sum);
                 }
                 // SAFETY: passed on to the caller.
                 unsafe { s.store_ptr(sum, args.y.add(at)) };

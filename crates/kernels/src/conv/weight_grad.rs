@@ -2,13 +2,13 @@
 
 use ocellus_tensor::ConvGeometry;
 
-use crate::isa::Isa;
+use crate::isa::{Isa, LANES};
 use crate::threads::ThreadPool;
 
 use super::InputLayout;
-use super::depthwise::is_depthwise;
-use super::depthwise_grad::DepthwiseGrad;
 use super::direct_grad::DirectGrad;
+use super::grouped_grad::GroupedGrad;
+use super::merged::{merged, take_diagonal};
 
 /// How to compute `dw` from `x` and `dy`.
 ///
@@ -22,18 +22,21 @@ pub struct ConvWeightGrad {
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Direct(DirectGrad),
-    Depthwise(DepthwiseGrad),
+    /// Groups merged to dense ones, of whose weights only the diagonal is wanted.
+    Merged(DirectGrad),
+    Grouped(GroupedGrad),
 }
 
 impl ConvWeightGrad {
-    /// The recipe for a geometry, or `None` where the fast kernels do not reach: groups whose channels are no
-    /// multiple of 16 (except depthwise), or plain input of more than 16 channels or of several groups.
+    /// The recipe for a geometry, or `None` where the fast kernels do not reach: plain input of more than 16 channels
+    /// or of several groups.
     pub fn new(geometry: ConvGeometry, isa: Isa, input: InputLayout) -> Option<Self> {
-        let kind = if is_depthwise(&geometry) && input == InputLayout::Blocked {
-            Kind::Depthwise(DepthwiseGrad::new(geometry, isa))
-        } else {
-            Kind::Direct(DirectGrad::new(geometry, isa, input)?)
-        };
+        if let (InputLayout::Blocked, Some(grouped)) = (input, GroupedGrad::new(geometry, isa)) {
+            return Some(ConvWeightGrad { geometry, kind: Kind::Grouped(grouped) });
+        }
+        let (wide, merged) = merged(&geometry);
+        let direct = DirectGrad::new(wide, isa, input)?;
+        let kind = if merged { Kind::Merged(direct) } else { Kind::Direct(direct) };
         Some(ConvWeightGrad { geometry, kind })
     }
 
@@ -46,7 +49,8 @@ impl ConvWeightGrad {
     pub fn scratch_len(&self, threads: usize) -> usize {
         match &self.kind {
             Kind::Direct(direct) => direct.scratch_len(threads),
-            Kind::Depthwise(depthwise) => depthwise.scratch_len(),
+            Kind::Merged(direct) => self.merged_len() + direct.scratch_len(threads),
+            Kind::Grouped(grouped) => grouped.scratch_len(),
         }
     }
 
@@ -55,7 +59,18 @@ impl ConvWeightGrad {
     pub fn run(&self, pool: &ThreadPool, x: &[f32], dy: &[f32], scratch: &mut [f32], dw: &mut [f32]) {
         match &self.kind {
             Kind::Direct(direct) => direct.run(pool, x, dy, scratch, dw),
-            Kind::Depthwise(depthwise) => depthwise.run(pool, x, dy, scratch, dw),
+            Kind::Merged(direct) => {
+                let (merged, scratch) = scratch.split_at_mut(self.merged_len());
+                direct.run(pool, x, dy, scratch, merged);
+                take_diagonal(&self.geometry, merged, dw);
+            }
+            Kind::Grouped(grouped) => grouped.run(pool, x, dy, scratch, dw),
         }
+    }
+
+    /// Numbers of the merged groups' weights.
+    fn merged_len(&self) -> usize {
+        let (wide, _) = merged(&self.geometry);
+        (wide.out_channels * wide.group_in() * wide.window.taps()).next_multiple_of(LANES)
     }
 }

@@ -1,6 +1,6 @@
 //! Functions of one number and their gradients, vectorised where a few instructions do it, else lane by lane in f64.
 
-use super::exp::{abs, exp, exp_m1_below_zero, sigmoid, sigmoid_slope, tanh};
+use super::exp::{abs, exp, exp_m1_below_zero, normal, sigmoid, sigmoid_slope, tanh};
 use super::flat::{self, Formula};
 use super::operands::{Read, Source};
 use crate::isa::{Isa, Simd};
@@ -33,7 +33,7 @@ pub enum Activation {
     Sigmoid,
     /// Hyperbolic tangent.
     Tanh,
-    /// x Phi(x); lane by lane.
+    /// x Phi(x).
     Gelu,
     /// x Phi(x), by the tanh approximation.
     GeluTanh,
@@ -177,8 +177,10 @@ function!(Tanh {}, |s, x| tanh(s, x), |dy| {
     // 1 - tanh^2 x = 4 sigmoid'(2 x), without cancellation.
     s.mul(s.mul(s.splat(4.0), dy), sigmoid_slope(s, s.add(x, x)))
 });
-function!(Gelu {}, |s, x| lanes(s, x, reference::gelu), |dy| s
-    .mul(dy, lanes(s, x, reference::gelu_derivative)));
+function!(Gelu {}, |s, x| s.mul(x, normal(s, x)[0]), |dy| {
+    let [phi, density] = normal(s, x);
+    s.mul(dy, s.fmadd(x, density, phi))
+});
 function!(GeluTanh {}, |s, x| s.mul(x, sigmoid(s, gelu_argument(s, x)[0])), |dy| {
     let [argument, slope] = gelu_argument(s, x);
     let rest = s.mul(s.mul(x, slope), sigmoid_slope(s, argument));

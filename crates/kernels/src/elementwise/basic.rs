@@ -27,6 +27,12 @@ formula!(Add: 2, |s, [a, b]| s.add(a, b));
 formula!(Sub: 2, |s, [a, b]| s.sub(a, b));
 formula!(AddRelu: 2, |s, [a, b]| s.max(s.zero(), s.add(a, b)));
 formula!(Mul: 2, |s, [a, b]| s.mul(a, b));
+formula!(Div: 2, |s, [a, b]| s.div(a, b));
+formula!(Maximum: 2, |s, [a, b]| maximum(s, a, b));
+formula!(MaximumGrad: 3, |s, [a, b, dy]| {
+    let tie = s.select(s.eq(a, b), s.mul(s.splat(0.5), dy), s.zero());
+    s.select(s.gt(a, b), dy, tie)
+});
 formula!(Copied: 1, |_s, [x]| x);
 
 /// `y = max(x, 0)`; NaN stays NaN.
@@ -57,6 +63,28 @@ pub fn add_relu(pool: &ThreadPool, isa: Isa, a: Source<'_>, b: &[f32], y: &mut [
 /// `y = a * b`.
 pub fn mul(pool: &ThreadPool, isa: Isa, a: Source<'_>, b: &[f32], y: &mut [f32]) {
     flat::run(pool, isa, [a.read(), Read::Slice(b)], [y], Mul);
+}
+
+/// The larger one; NaN if either is.
+#[inline(always)]
+pub(super) fn maximum<S: Simd>(s: S, a: S::F, b: S::F) -> S::F {
+    // `max` gives its second argument where either is NaN; that leaves a NaN of the first.
+    s.select(s.eq(a, a), s.max(a, b), a)
+}
+
+/// `y = a / b`.
+pub fn div(pool: &ThreadPool, isa: Isa, a: Source<'_>, b: &[f32], y: &mut [f32]) {
+    flat::run(pool, isa, [a.read(), Read::Slice(b)], [y], Div);
+}
+
+/// `y = max(a, b)`; NaN where either is.
+pub fn max(pool: &ThreadPool, isa: Isa, a: Source<'_>, b: &[f32], y: &mut [f32]) {
+    flat::run(pool, isa, [a.read(), Read::Slice(b)], [y], Maximum);
+}
+
+/// `da = dy` where `a > b`, half of it where they are equal, else 0.
+pub fn max_grad(pool: &ThreadPool, isa: Isa, a: &[f32], b: &[f32], dy: Source<'_>, da: &mut [f32]) {
+    flat::run(pool, isa, [Read::Slice(a), Read::Slice(b), dy.read()], [da], MaximumGrad);
 }
 
 /// `y = x`.

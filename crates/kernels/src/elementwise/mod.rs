@@ -16,20 +16,25 @@
 mod activation;
 mod basic;
 mod blocked;
+mod broadcast;
+mod by_output;
 mod channel;
 mod dropout;
 pub(crate) mod exp;
 pub(crate) mod flat;
 pub(crate) mod operands;
 pub(crate) mod plane;
+mod prelu;
 pub(crate) mod sum;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use activation::{Activation, activation, activation_grad};
-pub use basic::{add, add_relu, axpy, copy, fill, mul, relu, relu_grad, scale, sub};
+pub use basic::{add, add_relu, axpy, copy, div, fill, max, max_grad, mul, relu, relu_grad, scale, sub};
 pub use blocked::Blocked;
 pub(crate) use blocked::{PART_BLOCKS, Part, Parts};
+pub use broadcast::{Broadcast, Pair, Small, SmallSide, repeat};
+pub use by_output::{ByOutput, activation_grad_by_output};
 pub use channel::{
     bias_add, bias_add_plain, channel_sum, channel_sum_plain, channel_sum_plain_scratch_len,
     channel_sum_scratch_len,
@@ -37,3 +42,4 @@ pub use channel::{
 pub use dropout::{dropout, dropout_blocked};
 pub use exp::{EXP_M1_ULPS, EXP_ULPS, SIGMOID_ULPS, TANH_ULPS};
 pub use operands::Source;
+pub use prelu::{prelu, prelu_grad, prelu_grad_scratch_len};

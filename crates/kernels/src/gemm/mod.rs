@@ -14,7 +14,7 @@ use crate::isa::{Isa, LANES};
 use crate::threads::ThreadPool;
 use product::{Product, ProductRun};
 
-/// How to compute `y = relu(x w^T + bias + residual)`: `x` is (N, F), `w` (O, F), `y` (N, O).
+/// How to compute `y = clamp(x w^T + bias + residual)`: `x` is (N, F), `w` (O, F), `y` (N, O).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearForward {
     product: Product,
@@ -34,7 +34,11 @@ impl LinearForward {
     /// Packs `weight` (O, F) into `packed_len()` numbers.
     pub fn pack(&self, pool: &ThreadPool, weight: &[f32], packed: &mut [f32]) {
         let [features, _] = self.product.features();
-        self.product.pack(pool, WeightView { weight, lane_step: features, source_step: 1 }, packed);
+        self.product.pack(
+            pool,
+            WeightView { weight, lane_step: features, source_step: 1, inner: None },
+            packed,
+        );
     }
 
     /// Scratch numbers, for any number of threads.
@@ -77,7 +81,11 @@ impl LinearInputGrad {
     /// Packs `weight` (O, F) into `packed_len()` numbers.
     pub fn pack(&self, pool: &ThreadPool, weight: &[f32], packed: &mut [f32]) {
         let [_, features] = self.product.features();
-        self.product.pack(pool, WeightView { weight, lane_step: 1, source_step: features }, packed);
+        self.product.pack(
+            pool,
+            WeightView { weight, lane_step: 1, source_step: features, inner: None },
+            packed,
+        );
     }
 
     /// Scratch numbers, for any number of threads.

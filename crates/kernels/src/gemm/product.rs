@@ -201,7 +201,7 @@ impl Job<'_> {
             y_row_step: 0,
             y_block_step: LANES,
             bias: bias.as_ptr(),
-            relu: self.epilogue.relu && chunk.first + chunk.count == reduction,
+            clamp: self.epilogue.clamp.filter(|_| chunk.first + chunk.count == reduction),
         };
         let kernel = tile(product.isa, LANES, panel.vectors, [1, rows.len()]);
         // SAFETY: the chunk's columns of these rows lie in `x`, its weights in the panel; these rows and lanes of the

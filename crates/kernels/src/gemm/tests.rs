@@ -1,4 +1,5 @@
 use super::*;
+use crate::conv::Clamp;
 
 /// Batch, inputs, outputs.
 const CASES: &[[usize; 3]] = &[
@@ -38,7 +39,7 @@ fn compute(
     let mut packed = vec![f32::NAN; forward.packed_len()];
     forward.pack(&pool, &w, &mut packed);
     let mut scratch = vec![f32::NAN; forward.scratch_len()];
-    let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), relu: true };
+    let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), clamp: Some(Clamp::RELU) };
     forward.run(&pool, &x, &packed, epilogue, &mut scratch, &mut y);
 
     let input = LinearInputGrad::new(n, f, o, isa);

@@ -134,6 +134,16 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    fn spread<const G: usize>(self, v: Self::F, member: usize) -> Self::F {
+        // Groups of at most 8 lanes lie in one of the two registers.
+        let first: [i32; 8] = std::array::from_fn(|lane| (lane / G * G) as i32);
+        proven!({
+            let first = _mm256_loadu_si256(first.as_ptr().cast());
+            let lanes = _mm256_add_epi32(first, _mm256_set1_epi32(member as i32));
+            v.map(|half| _mm256_permutevar8x32_ps(half, lanes))
+        })
+    }
+    #[inline(always)]
     fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
         // Four 8 x 8 transposes; 16 rows of two registers fit no register file, so the compiler spills anyway.
         let mut columns = rows;

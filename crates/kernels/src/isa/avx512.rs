@@ -136,6 +136,14 @@ impl Simd for Avx512 {
         proven!(_mm512_mask_storeu_ps(to.as_mut_ptr(), mask, v))
     }
     #[inline(always)]
+    fn spread<const G: usize>(self, v: Self::F, member: usize) -> Self::F {
+        let first: [i32; LANES] = std::array::from_fn(|lane| (lane / G * G) as i32);
+        proven!({
+            let first = _mm512_loadu_epi32(first.as_ptr());
+            _mm512_permutexvar_ps(_mm512_add_epi32(first, _mm512_set1_epi32(member as i32)), v)
+        })
+    }
+    #[inline(always)]
     fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
         // Swap ever larger halves: pairs of numbers, pairs of pairs, 128-bit quarters, 256-bit halves.
         let mut t = rows;

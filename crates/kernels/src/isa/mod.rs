@@ -98,6 +98,12 @@ pub trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     fn bits(self, mask: Self::M) -> u16;
     /// A mask from bits, lane 0 lowest.
     fn mask(self, bits: u16) -> Self::M;
+    /// With the lanes in groups of `G` neighbours (1, 2, 4 or 8): each lane takes lane `member` of its group.
+    #[inline(always)]
+    fn spread<const G: usize>(self, v: Self::F, member: usize) -> Self::F {
+        let lanes = self.to_array(v);
+        self.load(&std::array::from_fn::<f32, LANES, _>(|lane| lanes[lane / G * G + member]))
+    }
     /// The transpose of a 16 x 16 matrix of rows.
     fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES];
 

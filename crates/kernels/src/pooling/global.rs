@@ -1,4 +1,4 @@
-//! The mean of the whole image, and its gradient.
+//! The mean or the sum of the whole image, and their gradients.
 
 use crate::elementwise::Blocked;
 use crate::elementwise::operands::share;
@@ -12,6 +12,16 @@ const PLANES: usize = 8;
 
 /// The mean of each image's pixels: x blocked of `size`, y blocked with H = W = 1.
 pub fn global_avg(pool: &ThreadPool, isa: Isa, size: Blocked, x: &[f32], y: &mut [f32]) {
+    totals(pool, isa, (size, size.pixels()), x, y);
+}
+
+/// The sum of each image's pixels: x blocked of `size`, y blocked with H = W = 1.
+pub fn global_sum(pool: &ThreadPool, isa: Isa, size: Blocked, x: &[f32], y: &mut [f32]) {
+    totals(pool, isa, (size, 1), x, y);
+}
+
+/// The sums of pixels over `divisor`.
+fn totals(pool: &ThreadPool, isa: Isa, (size, divisor): (Blocked, usize), x: &[f32], y: &mut [f32]) {
     let planes = size.batch * size.blocks();
     assert_eq!((x.len(), y.len()), (size.elements(), planes * BLOCK), "lengths of x and y");
     let out = SharedMut::new(y);
@@ -20,17 +30,18 @@ pub fn global_avg(pool: &ThreadPool, isa: Isa, size: Blocked, x: &[f32], y: &mut
         let count = PLANES.min(planes - first);
         // SAFETY: each task has its own planes.
         let y = unsafe { out.part(first * BLOCK, count * BLOCK) };
-        isa.run(Means { x: &x[first * size.plane()..], pixels: size.pixels(), y });
+        isa.run(Totals { x: &x[first * size.plane()..], pixels: size.pixels(), divisor, y });
     });
 }
 
-struct Means<'a> {
+struct Totals<'a> {
     x: &'a [f32],
     pixels: usize,
+    divisor: usize,
     y: &'a mut [f32],
 }
 
-impl VectorOp for Means<'_> {
+impl VectorOp for Totals<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -43,7 +54,7 @@ impl VectorOp for Means<'_> {
                 }
             }
             for (y, total) in y.iter_mut().zip(total) {
-                *y = (total / self.pixels as f64) as f32;
+                *y = (total / self.divisor as f64) as f32;
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Moving pixels and channels of blocked tensors about: slices, borders, concatenation.
+//! Moving pixels and channels of blocked tensors about: slices, borders, concatenation, enlargement.
 //!
-//! Every one of them and every gradient is one of three copies: [`Grid::take`], [`Grid::place`] (a spatial slice and
-//! its opposite) and [`gather_channels`] (channels from here and there).
+//! Most of them and their gradients are one of three copies: [`Grid::take`], [`Grid::place`] (a spatial slice and
+//! its opposite) and [`gather_channels`] (channels from here and there). [`Edge`] and [`Enlarge`] repeat pixels.
 //!
 //! ```
 //! use ocellus_kernels::shuffle::{ChannelPart, gather_channels};
@@ -17,9 +17,13 @@
 //! ```
 
 mod channels;
+mod edge;
+mod enlarge;
 mod grid;
 #[cfg(test)]
 mod tests;
 
 pub use channels::{ChannelPart, gather_channels};
+pub use edge::Edge;
+pub use enlarge::Enlarge;
 pub use grid::Grid;

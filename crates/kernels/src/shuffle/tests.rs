@@ -1,8 +1,10 @@
 use super::*;
 use crate::elementwise::Blocked;
-use crate::elementwise::tests::{noise, on_all, plain_len, sizes, to_blocked, to_plain};
+use crate::elementwise::tests::{close, noise, on_all, plain_len, sizes, to_blocked, to_plain};
 use crate::isa::Isa;
+use crate::reference::{pad, upsample};
 use crate::threads::ThreadPool;
+use ocellus_tensor::Padding;
 
 /// A blocked tensor whose padding lanes hold a number that must not show up anywhere.
 fn blocked(size: Blocked, seed: u32) -> (Vec<f32>, Vec<f32>) {
@@ -138,5 +140,78 @@ fn channels_come_from_anywhere() {
         check_gather(space, &[Of(1, 40, 31, 2), Zeros(3), Of(2, 40, 39, 1)]);
         let singles: Vec<Want> = (0..35).map(|i| Of(i, 5, i as usize % 5, 1)).collect();
         check_gather(space, &singles);
+    }
+}
+
+/// Runs a map of a plain tensor and its transpose against the reference.
+fn check_repeats(
+    [from, to]: [Blocked; 2],
+    what: &str,
+    reference: impl Fn(&[f64], &mut [f64], bool),
+    kernel: impl Fn(&ThreadPool, Isa, &[f32], &mut [f32], bool),
+) {
+    let (x_plain, x) = blocked(from, 1);
+    let (dy_plain, dy) = blocked(to, 2);
+    let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+    let (mut y, mut dx) = (vec![f64::NAN; dy_plain.len()], vec![f64::NAN; x_plain.len()]);
+    reference(&wide(&x_plain), &mut y, true);
+    reference(&wide(&dy_plain), &mut dx, false);
+    let want = [y, dx].concat();
+    let both = |pool: &ThreadPool, isa: Isa| {
+        let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+        kernel(pool, isa, &x, &mut y, true);
+        kernel(pool, isa, &dy, &mut dx, false);
+        [to_plain(to, &y), to_plain(from, &dx)].concat()
+    };
+    on_all(both, |isa, got| close(&format!("{isa} {what}"), got, &want, 1e-5));
+}
+
+#[test]
+fn borders_copy_the_image() {
+    for image in sizes() {
+        for (padding, reflect) in [([0, 3, 2, 1], false), ([1, 2, 3, 0], true), ([7, 5, 0, 6], true)] {
+            let [top, left, bottom, right] = padding;
+            let padding = Padding { top, left, bottom, right };
+            if reflect && (top.max(bottom) >= image.height || left.max(right) >= image.width) {
+                continue;
+            }
+            let edge = Edge { image, padding, reflect };
+            let border = if reflect { pad::Border::Reflect } else { pad::Border::Replicate };
+            let input = [image.batch, image.channels, image.height, image.width];
+            let g = pad::PadGeometry { input, channels: [0; 2], padding, border };
+            check_repeats(
+                [image, edge.outer()],
+                &format!("{edge:?}"),
+                |x, y, forward| if forward { pad::pad(&g, x, y) } else { pad::pad_grad(&g, x, y) },
+                |pool, isa, x, y, forward| match forward {
+                    true => edge.pad(pool, x, y),
+                    false => edge.gradient(pool, isa, x, y),
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn images_are_enlarged() {
+    for input in sizes() {
+        for (factor, bilinear) in [([2, 2], false), ([3, 1], false), ([2, 2], true), ([1, 4], true)] {
+            let enlarge = Enlarge { input, factor, bilinear };
+            let planes = input.batch * input.channels;
+            let size = [input.height, input.width];
+            let g = upsample::UpsampleGeometry { planes, input: size, factor, bilinear };
+            check_repeats(
+                [input, enlarge.output()],
+                &format!("{enlarge:?}"),
+                |x, y, forward| match forward {
+                    true => upsample::upsample(&g, x, y),
+                    false => upsample::upsample_grad(&g, x, y),
+                },
+                |pool, isa, x, y, forward| match forward {
+                    true => enlarge.run(pool, isa, x, y),
+                    false => enlarge.gradient(pool, isa, x, y),
+                },
+            );
+        }
     }
 }

@@ -11,13 +11,13 @@ use crate::plan::lowering::Lowering;
 use crate::plan::step::{Kernel, Step};
 use crate::plan::{BufferId, Lifetime};
 
-/// `y = relu(norm(x * w + b) + other)`, of which everything after the product is optional.
+/// `y = clamp(norm(x * w + b) + other)`, of which everything after the product is optional.
 pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
     let Op::Conv2d(conv) = &node.op else { return false };
     let (x, w, bias) = (node.inputs[0], node.inputs[1], node.inputs.get(2).copied());
     let Ok(geometry) = conv.geometry(l.graph.shape(x), l.graph.shape(w)) else { return false };
-    let layout = input_layout(l, x);
+    let layout = input_layout(l, x, geometry.groups);
     let isa = l.options.isa;
     let winograd = match layout {
         InputLayout::Blocked if !l.options.exact => ConvForward::winograd(geometry, isa),
@@ -38,15 +38,15 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     let packed = pack(l, w, recipe.packed_len(), scale, Kernel::PackConv(recipe.clone()));
     let to = l.define_blocked(result);
     let scratch = l.scratch(recipe.scratch_len(l.options.threads));
-    let kernel = Kernel::Conv { recipe, relu: group.relu.is_some() };
+    let kernel = Kernel::Conv { recipe, clamp: group.clamp(l.graph) };
     let step = Step::new(l.group_name(group), kernel).with_macs(geometry.macs());
     l.push(step.reading([Some(from), Some(packed), bias, other]).writing([to]).with_scratch(scratch));
     true
 }
 
-/// Images of few channels are read as they come; everything else in blocks.
-fn input_layout(l: &Lowering, x: ValueId) -> InputLayout {
-    let few_channels = l.graph.shape(x)[1] < BLOCK;
+/// Images of few channels in one group are read as they come; everything else in blocks.
+fn input_layout(l: &Lowering, x: ValueId, groups: usize) -> InputLayout {
+    let few_channels = l.graph.shape(x)[1] < BLOCK && groups == 1;
     match few_channels && l.lies_plain(x) {
         true => InputLayout::Plain,
         false => InputLayout::Blocked,
@@ -103,8 +103,28 @@ pub fn input_gradient(l: &mut Lowering, group: &Group) -> bool {
     let packed = pack(l, w, recipe.packed_len(), None, Kernel::PackConvInputGrad(recipe.clone()));
     let to = l.define_blocked(result);
     let scratch = l.scratch(recipe.scratch_len(l.options.threads));
-    let step = Step::new(l.group_name(group), Kernel::ConvInputGrad(recipe)).with_macs(geometry.macs());
-    l.push(step.reading([Some(from), Some(packed), other]).writing([to]).with_scratch(scratch));
+    let kernel = Kernel::ConvInputGrad { recipe, clamp: None };
+    let step = Step::new(l.group_name(group), kernel).with_macs(geometry.macs());
+    l.push(step.reading([Some(from), Some(packed), None, other]).writing([to]).with_scratch(scratch));
+    true
+}
+
+/// `y = clamp(x * w transposed + b)`: the input gradient of a convolution from y to x.
+pub fn transposed(l: &mut Lowering, group: &Group) -> bool {
+    let node = l.graph.node(group.main);
+    let Op::ConvTranspose2d(conv) = &node.op else { return false };
+    let (x, w, bias) = (node.inputs[0], node.inputs[1], node.inputs.get(2).copied());
+    let Ok(geometry) = conv.geometry(l.graph.shape(x), l.graph.shape(w)) else { return false };
+    let Some(recipe) = ConvInputGrad::new(geometry, l.options.isa) else { return false };
+    let Some(result) = group.result(l.graph) else { return false };
+    let from = l.blocked(x);
+    let bias = bias.map(|b| l.plain(b));
+    let packed = pack(l, w, recipe.packed_len(), None, Kernel::PackConvInputGrad(recipe.clone()));
+    let to = l.define_blocked(result);
+    let scratch = l.scratch(recipe.scratch_len(l.options.threads));
+    let kernel = Kernel::ConvInputGrad { recipe, clamp: group.clamp(l.graph) };
+    let step = Step::new(l.group_name(group), kernel).with_macs(geometry.macs());
+    l.push(step.reading([Some(from), Some(packed), bias]).writing([to]).with_scratch(scratch));
     true
 }
 
@@ -113,7 +133,7 @@ pub fn weight_gradient(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
     let Op::Conv2dGradWeight(grad) = &node.op else { return false };
     let (geometry, x, dy): (ConvGeometry, _, _) = (grad.geometry, node.inputs[0], node.inputs[1]);
-    let layout = input_layout(l, x);
+    let layout = input_layout(l, x, geometry.groups);
     let Some(recipe) = ConvWeightGrad::new(geometry, l.options.isa, layout) else { return false };
     let from = in_layout(l, x, layout);
     let gradient = l.blocked(dy);

@@ -1,10 +1,9 @@
-//! Functions of single elements, in whichever order their operands lie; and sums over all but the channels.
+//! Functions of single elements, in whichever order their operands lie, and a few of rows and channels.
 
-use ocellus_graph::ops::{Activation, BinaryKind, ReduceKind};
+use ocellus_graph::ops::{Activation, BinaryKind};
 use ocellus_graph::{Op, ValueId};
-use ocellus_kernels::elementwise::{
-    self as activation, channel_sum_plain_scratch_len, channel_sum_scratch_len,
-};
+use ocellus_kernels::elementwise::{self as activation, ByOutput, prelu_grad_scratch_len};
+use ocellus_kernels::softmax::Softmax;
 
 use crate::passes::Group;
 use crate::plan::lowering::{Lowering, Order};
@@ -20,18 +19,27 @@ pub fn map(l: &mut Lowering, group: &Group) -> bool {
             (Kernel::Elementwise(Elementwise::ReluGrad), vec![node.inputs[2], node.inputs[1]])
         }
         Op::Activation(function) => (Kernel::Activation(kernel_of(*function)), node.inputs.clone()),
-        // Of some functions the graph keeps the output instead of the input; the fast kernels read the input.
-        Op::ActivationGrad(grad) if node.inputs[0] != node.inputs[1] || reads_input(grad.activation) => {
-            (Kernel::ActivationGrad(kernel_of(grad.activation)), vec![node.inputs[2], node.inputs[0]])
-        }
+        Op::ActivationGrad(grad) => match by_output(grad.activation) {
+            Some(function) => {
+                (Kernel::ActivationGradByOutput(function), vec![node.inputs[2], node.inputs[1]])
+            }
+            None => {
+                (Kernel::ActivationGrad(kernel_of(grad.activation)), vec![node.inputs[2], node.inputs[0]])
+            }
+        },
         Op::Binary(binary) if l.graph.shape(node.inputs[0]) == l.graph.shape(node.inputs[1]) => {
             let function = match binary.kind {
                 BinaryKind::Add => Elementwise::Add,
                 BinaryKind::Sub => Elementwise::Sub,
                 BinaryKind::Mul => Elementwise::Mul,
-                BinaryKind::Div | BinaryKind::Maximum => return false,
+                BinaryKind::Div => Elementwise::Div,
+                BinaryKind::Maximum => Elementwise::Max,
             };
             (Kernel::Elementwise(function), node.inputs.clone())
+        }
+        Op::MaximumGrad(_) => {
+            let operands = vec![node.inputs[2], node.inputs[0], node.inputs[1]];
+            (Kernel::Elementwise(Elementwise::MaxGrad), operands)
         }
         _ => return false,
     };
@@ -46,9 +54,15 @@ pub fn map(l: &mut Lowering, group: &Group) -> bool {
     true
 }
 
-/// Whether the gradient is given the function's input twice (or may as well be: a leaky ReLU keeps signs).
-fn reads_input(activation: Activation) -> bool {
-    !matches!(activation, Activation::Sigmoid | Activation::Tanh | Activation::Exp | Activation::Sqrt)
+/// A function whose gradient the graph gives by the output, which is kept instead of the input.
+fn by_output(activation: Activation) -> Option<ByOutput> {
+    match activation {
+        Activation::Sigmoid => Some(ByOutput::Sigmoid),
+        Activation::Tanh => Some(ByOutput::Tanh),
+        Activation::Exp => Some(ByOutput::Exp),
+        Activation::Sqrt => Some(ByOutput::Sqrt),
+        _ => None,
+    }
 }
 
 /// The kernels' name for a function.
@@ -96,31 +110,45 @@ pub fn dropout(l: &mut Lowering, group: &Group) -> bool {
     true
 }
 
-/// The gradient of a bias: the sum over N, H and W.
-pub fn channel_sum(l: &mut Lowering, group: &Group) -> bool {
+/// ReLU with a learned slope.
+pub fn prelu(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
-    let Op::Reduce(reduce) = &node.op else { return false };
-    let x = node.inputs[0];
-    let rank = l.graph.shape(x).rank();
-    let all_but_channels = match rank {
-        4 => reduce.axes == [0, 2, 3],
-        2 => reduce.axes == [0],
-        _ => false,
-    };
-    if reduce.kind != ReduceKind::Sum || !all_but_channels {
+    let (x, result) = (node.inputs[0], node.outputs[0]);
+    let size = l.size(x);
+    let (from, slope) = (l.blocked(x), l.plain(node.inputs[1]));
+    let y = l.define_blocked(result);
+    l.push(Step::new(&node.name, Kernel::Prelu { size }).reading([from, slope]).writing([y]).sharing(0));
+    true
+}
+
+/// Its gradient.
+pub fn prelu_grad(l: &mut Lowering, group: &Group) -> bool {
+    let node = l.graph.node(group.main);
+    let size = l.size(node.inputs[0]);
+    let (x, slope, dy) = (l.blocked(node.inputs[0]), l.plain(node.inputs[1]), l.blocked(node.inputs[2]));
+    let (dx, dslope) = (l.define_blocked(node.outputs[0]), l.define_plain(node.outputs[1]));
+    let scratch = l.scratch(prelu_grad_scratch_len(size));
+    let step =
+        Step::new(&node.name, Kernel::PreluGrad { size }).reading([dy, x, slope]).writing([dx, dslope]);
+    l.push(step.with_scratch(scratch).sharing(0));
+    true
+}
+
+/// Softmax of rows, and its gradient.
+pub fn softmax(l: &mut Lowering, group: &Group) -> bool {
+    let node = l.graph.node(group.main);
+    let shape = l.graph.shape(node.inputs[0]);
+    let columns = shape[1];
+    if shape.iter().skip(2).any(|&size| size != 1) || columns == 0 {
         return false;
     }
-    let [rows, columns, ..] = l.dims(x);
-    let (kernel, from, scratch) = match rank {
-        4 if !l.lies_plain(x) => {
-            let size = l.size(x);
-            (Kernel::ChannelSum { size }, l.blocked(x), channel_sum_scratch_len(size))
-        }
-        2 => (Kernel::ColumnSum, l.plain(x), channel_sum_plain_scratch_len(rows, columns)),
+    let kernel = match &node.op {
+        Op::Softmax(softmax) => Kernel::Softmax(Softmax { columns, log: softmax.log }),
+        Op::SoftmaxGrad(grad) => Kernel::SoftmaxGrad(Softmax { columns, log: grad.softmax.log }),
         _ => return false,
     };
+    let reads: Vec<_> = node.inputs.iter().map(|&v| l.plain(v)).collect();
     let to = l.define_plain(node.outputs[0]);
-    let scratch = l.scratch(scratch);
-    l.push(Step::new(&node.name, kernel).reading([from]).writing([to]).with_scratch(scratch));
+    l.push(Step::new(&node.name, kernel).reading(reads).writing([to]));
     true
 }

@@ -18,7 +18,7 @@ fn macs((batch, features, out): (usize, usize, usize)) -> u64 {
     batch as u64 * features as u64 * out as u64
 }
 
-/// `y = relu(x w^T + b + other)`, of which everything after the product is optional.
+/// `y = clamp(x w^T + b + other)`, of which everything after the product is optional.
 pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
     let Op::Linear(_) = &node.op else { return false };
@@ -32,7 +32,7 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     let packed = pack(l, w, recipe.packed_len(), None, Kernel::PackLinear(recipe.clone()));
     let to = l.define_plain(result);
     let scratch = l.scratch(recipe.scratch_len());
-    let kernel = Kernel::Linear { recipe, relu: group.relu.is_some() };
+    let kernel = Kernel::Linear { recipe, clamp: group.clamp(l.graph) };
     let step = Step::new(l.group_name(group), kernel).with_macs(macs(size));
     l.push(step.reading([Some(from), Some(packed), bias, other]).writing([to]).with_scratch(scratch));
     true

@@ -1,11 +1,13 @@
 //! From a group of nodes to steps. Each file knows the fast kernels of one kind of operation and answers whether it
 //! could lower the group; what none of them can goes to the reference kernels, node by node.
 
+mod broadcast;
 mod conv;
 mod elementwise;
 mod linear;
 mod norm;
 mod pool;
+mod reduce;
 mod reference;
 mod shuffle;
 mod training;
@@ -17,11 +19,15 @@ use crate::passes::Group;
 
 /// Lowers one group.
 pub fn group(lowering: &mut Lowering, group: &Group) {
-    if !lowering.options.reference && fast(lowering, group) {
+    let by_reference = lowering.options.reference;
+    if !by_reference && fast(lowering, group) {
         return;
     }
     for node in group.nodes() {
-        reference::emit(lowering, node);
+        // What cannot run as one may have fast parts.
+        if by_reference || !fast(lowering, &Group::single(node)) {
+            reference::emit(lowering, node);
+        }
     }
 }
 
@@ -30,14 +36,22 @@ fn fast(l: &mut Lowering, group: &Group) -> bool {
         Op::Conv2d(_) => conv::forward(l, group),
         Op::Conv2dGradInput(_) => conv::input_gradient(l, group),
         Op::Conv2dGradWeight(_) => conv::weight_gradient(l, group),
+        Op::ConvTranspose2d(_) => conv::transposed(l, group),
         Op::Linear(_) => linear::forward(l, group),
         Op::LinearGradInput(_) => linear::input_gradient(l, group),
         Op::LinearGradWeight(_) => linear::weight_gradient(l, group),
         Op::MaxPool(_) | Op::MaxPoolGrad(_) | Op::AvgPool(_) | Op::AvgPoolGrad(_) => pool::emit(l, group),
         Op::BatchNorm(_) => norm::forward(l, group),
         Op::BatchNormGrad(_) => norm::backward(l, group),
-        Op::Activation(_) | Op::ActivationGrad(_) | Op::Binary(_) => elementwise::map(l, group),
+        Op::Activation(_) | Op::ActivationGrad(_) | Op::MaximumGrad(_) => elementwise::map(l, group),
+        Op::Binary(_) => elementwise::map(l, group) || broadcast::binary(l, group),
+        Op::BroadcastTo(_) => broadcast::repeat(l, group),
+        Op::SumTo(_) | Op::Reduce(_) => reduce::emit(l, group),
+        Op::Prelu(_) => elementwise::prelu(l, group),
+        Op::PreluGrad(_) => elementwise::prelu_grad(l, group),
+        Op::Softmax(_) | Op::SoftmaxGrad(_) => elementwise::softmax(l, group),
         Op::Dropout(_) => elementwise::dropout(l, group),
+        Op::Upsample(_) | Op::UpsampleGrad(_) => shuffle::enlarge(l, group),
         Op::Slice(_) | Op::SliceGrad(_) | Op::Pad(_) | Op::PadGrad(_) | Op::Concat(_) => {
             shuffle::emit(l, group)
         }
@@ -45,7 +59,6 @@ fn fast(l: &mut Lowering, group: &Group) -> bool {
         Op::SgdUpdate(_) | Op::AdamUpdate(_) | Op::Accumulate(_) | Op::RunningUpdate(_) => {
             training::update(l, group)
         }
-        Op::Reduce(_) => elementwise::channel_sum(l, group),
         _ => false,
     }
 }

@@ -15,7 +15,7 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
     let Op::BatchNorm(norm) = &node.op else { return false };
     let Some(result) = group.result(l.graph) else { return false };
-    if l.graph.shape(node.inputs[0]).rank() != 4 {
+    if !is_image_or_rows(l, node.inputs[0]) {
         return false;
     }
     let size = l.size(node.inputs[0]);
@@ -39,6 +39,11 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     true
 }
 
+/// `(N, C, H, W)` or `(N, C)`, which is an image of one pixel.
+fn is_image_or_rows(l: &Lowering, x: ValueId) -> bool {
+    matches!(l.graph.shape(x).rank(), 2 | 4)
+}
+
 fn batch_statistics(l: &mut Lowering, norm: NodeId, x: BufferId) -> (BufferId, BufferId) {
     let node = l.graph.node(norm);
     let size = l.size(node.inputs[0]);
@@ -53,7 +58,7 @@ fn batch_statistics(l: &mut Lowering, norm: NodeId, x: BufferId) -> (BufferId, B
 pub fn backward(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
     let Op::BatchNormGrad(grad) = &node.op else { return false };
-    if l.graph.shape(node.inputs[0]).rank() != 4 {
+    if !is_image_or_rows(l, node.inputs[0]) {
         return false;
     }
     let size = l.size(node.inputs[0]);

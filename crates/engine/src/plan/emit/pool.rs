@@ -37,18 +37,22 @@ pub fn emit(l: &mut Lowering, group: &Group) -> bool {
     true
 }
 
-/// A global maximum is a window as large as the image.
 fn max_pooling(pool: &MaxPool, size: Blocked) -> Option<Pooling> {
+    match pool.window {
+        Some(window) => Pooling::new(size, window, pool.rounding).ok(),
+        None => global_max(size),
+    }
+}
+
+/// A global maximum is a window as large as the image.
+pub fn global_max(size: Blocked) -> Option<Pooling> {
     let whole = Window {
         kernel: [size.height, size.width],
         stride: [1; 2],
         padding: Padding::all(0),
         dilation: [1; 2],
     };
-    match pool.window {
-        Some(window) => Pooling::new(size, window, pool.rounding).ok(),
-        None => Pooling::new(size, whole, Rounding::Floor).ok(),
-    }
+    Pooling::new(size, whole, Rounding::Floor).ok()
 }
 
 fn average(pool: &AvgPool, size: Blocked, gradient: bool) -> Option<Kernel> {

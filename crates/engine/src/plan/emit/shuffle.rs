@@ -1,13 +1,14 @@
 //! Parts of images and channels taken out, put together and padded, without leaving channel blocks.
 
-use ocellus_graph::ops::{Pad, PadMode, Slice};
+use ocellus_graph::ops::{Interpolation, Pad, PadMode, Slice, Upsample};
 use ocellus_graph::{Op, ValueId};
 use ocellus_kernels::elementwise::Blocked;
-use ocellus_kernels::shuffle::Grid;
+use ocellus_kernels::shuffle::{Edge, Enlarge, Grid};
 
 use crate::passes::Group;
 use crate::plan::lowering::Lowering;
 use crate::plan::step::{Channels, Kernel, MOST_OPERANDS, Step};
+use crate::plan::{BufferId, Lifetime};
 
 /// Slices, pads, their gradients, and joined channels.
 pub fn emit(l: &mut Lowering, group: &Group) -> bool {
@@ -17,21 +18,42 @@ pub fn emit(l: &mut Lowering, group: &Group) -> bool {
     if l.graph.shape(result).rank() != 4 || inputs.iter().all(|&v| l.lies_plain(v)) {
         return false;
     }
+    if matches!(&node.op, Op::Concat(concat) if concat.axis == 1) {
+        join(l, group, &inputs, result);
+        return true;
+    }
     let (outer, inner) = (l.size(inputs[0]), l.size(result));
     let kernel = match &node.op {
         Op::Slice(slice) => take(slice, outer),
         Op::SliceGrad(grad) => put_back(&grad.slice, inner),
         Op::Pad(pad) => border(pad, outer, inner),
         Op::PadGrad(grad) => unborder(&grad.pad, outer, inner),
-        Op::Concat(concat) if concat.axis == 1 && inputs.len() <= MOST_OPERANDS => {
-            Some(join(l, &inputs, inner))
-        }
         _ => None,
     };
     let Some(kernel) = kernel else { return false };
     let reads: Vec<_> = inputs.into_iter().map(|v| l.blocked(v)).collect();
     let to = l.define_blocked(result);
     l.push(Step::new(&l.graph.node(group.main).name, kernel).reading(reads).writing([to]));
+    true
+}
+
+/// Enlargement and its gradient.
+pub fn enlarge(l: &mut Lowering, group: &Group) -> bool {
+    let node = l.graph.node(group.main);
+    let (from, result) = (node.inputs[0], node.outputs[0]);
+    let sizes = |upsample: &Upsample, input: Blocked| Enlarge {
+        input,
+        factor: upsample.factor,
+        bilinear: upsample.interpolation == Interpolation::Bilinear,
+    };
+    let kernel = match &node.op {
+        Op::Upsample(upsample) => Kernel::Enlarge(sizes(upsample, l.size(from))),
+        Op::UpsampleGrad(grad) => Kernel::EnlargeGrad(sizes(&grad.upsample, l.size(result))),
+        _ => return false,
+    };
+    let x = l.blocked(from);
+    let y = l.define_blocked(result);
+    l.push(Step::new(&node.name, kernel).reading([x]).writing([y]));
     true
 }
 
@@ -76,8 +98,18 @@ fn inside(pad: &Pad, outer: Blocked, image: Blocked) -> Grid {
     }
 }
 
+/// A border made of the image's own pixels, if it is one.
+fn edge(pad: &Pad, image: Blocked) -> Option<Edge> {
+    let reflect = match pad.mode {
+        PadMode::Constant(_) => return None,
+        PadMode::Reflect => true,
+        PadMode::Replicate => false,
+    };
+    Some(Edge { image, padding: pad.padding, reflect })
+}
+
 fn border(pad: &Pad, image: Blocked, outer: Blocked) -> Option<Kernel> {
-    let PadMode::Constant(fill) = pad.mode else { return None };
+    let PadMode::Constant(fill) = pad.mode else { return edge(pad, image).map(Kernel::PadEdge) };
     match (image.channels == outer.channels, image.pixels() == outer.pixels()) {
         (true, _) => Some(Kernel::PlaceGrid { grid: inside(pad, outer, image), fill }),
         (false, true) if fill == 0.0 => Some(between_zeros(outer, image.channels, pad.channels)),
@@ -86,7 +118,7 @@ fn border(pad: &Pad, image: Blocked, outer: Blocked) -> Option<Kernel> {
 }
 
 fn unborder(pad: &Pad, outer: Blocked, image: Blocked) -> Option<Kernel> {
-    let PadMode::Constant(_) = pad.mode else { return None };
+    let PadMode::Constant(_) = pad.mode else { return edge(pad, image).map(Kernel::PadEdgeGrad) };
     match (image.channels == outer.channels, image.pixels() == outer.pixels()) {
         (true, _) => Some(Kernel::TakeGrid(inside(pad, outer, image))),
         (false, true) => {
@@ -98,10 +130,32 @@ fn unborder(pad: &Pad, outer: Blocked, image: Blocked) -> Option<Kernel> {
     }
 }
 
-fn join(l: &Lowering, inputs: &[ValueId], size: Blocked) -> Kernel {
-    let part = |(operand, &value): (usize, &ValueId)| {
-        let channels = l.size(value).channels;
-        Channels::Of { operand, channels, first: 0, count: channels }
-    };
-    Kernel::GatherChannels { size, parts: inputs.iter().enumerate().map(part).collect() }
+/// Puts channels side by side, as many tensors at a time as a step may read: what is joined so far is the first part of
+/// the next step.
+fn join(l: &mut Lowering, group: &Group, inputs: &[ValueId], result: ValueId) {
+    let name = &l.graph.node(group.main).name;
+    let mut left = inputs;
+    let mut joined: Option<(BufferId, usize)> = None;
+    while !left.is_empty() {
+        let (now, later) = left.split_at(left.len().min(MOST_OPERANDS - usize::from(joined.is_some())));
+        left = later;
+        let mut reads: Vec<(BufferId, usize)> = joined.into_iter().collect();
+        reads.extend(now.iter().map(|&value| (l.blocked(value), l.size(value).channels)));
+        let channels = reads.iter().map(|(_, channels)| channels).sum();
+        let size = Blocked { channels, ..l.size(result) };
+        let to = match left {
+            [] => l.define_blocked(result),
+            _ => l.buffer(format!("{name} so far"), size.elements(), Lifetime::Steps),
+        };
+        let all = |(operand, &(_, channels)): (usize, &(_, usize))| Channels::Of {
+            operand,
+            channels,
+            first: 0,
+            count: channels,
+        };
+        let parts = reads.iter().enumerate().map(all).collect();
+        let reads = reads.iter().map(|&(buffer, _)| buffer);
+        l.push(Step::new(name, Kernel::GatherChannels { size, parts }).reading(reads).writing([to]));
+        joined = Some((to, channels));
+    }
 }

@@ -6,7 +6,7 @@
 //!     V[xi] = (B^T d B)[xi]      for each input channel, each tile of (m + 2)^2 inputs, (m + 2)^2 numbers xi
 //!     for each panel of output channels:
 //!         M[xi] = V[xi] U[xi]    one small matrix product per xi, by the direct kernels' micro-kernel
-//!         y = A^T M A + bias + residual, ReLU
+//!         y = A^T M A + bias + residual, bounded
 //! ```
 //!
 //! V and M of a block lie in the thread's own scratch memory, so nothing between x and y leaves the second-level

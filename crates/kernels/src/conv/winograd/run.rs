@@ -136,7 +136,7 @@ impl Job<'_> {
                     y_row_step: 0,
                     y_block_step: count * LANES,
                     bias: bias.as_ptr(),
-                    relu: false,
+                    clamp: None,
                 };
                 // SAFETY: V holds `count` pixels for each block of input channels, M for each vector of the panel,
                 // and the weights a row per channel; the tile function is one of `w.isa`.
@@ -276,8 +276,8 @@ impl<M, const IN: usize, const OUT: usize> Restore<'_, M, IN, OUT> {
         if let Some(residual) = self.epilogue.residual {
             value = s.add(value, s.load(&residual[at..]));
         }
-        if self.epilogue.relu {
-            value = s.max(s.zero(), value);
+        if let Some(clamp) = self.epilogue.clamp {
+            value = clamp.apply(s, value);
         }
         // SAFETY: a pixel of an output channel belongs to one tile and one panel, and so to one task.
         s.store(value, unsafe { self.y.part(at, LANES) });

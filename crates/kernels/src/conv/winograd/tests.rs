@@ -47,7 +47,7 @@ fn run(g: &ConvGeometry, variant: Variant, isa: Isa, threads: usize, x: &[f32], 
     let pass = Pass::forward(g);
     let spec = WinogradSpec { isa, batch: g.batch, from, to, pass: &pass, kernel_width: 3 };
     let recipe = Winograd::new(spec, variant).unwrap();
-    let view = WeightView { weight: w, lane_step: g.in_channels * 9, source_step: 9 };
+    let view = WeightView { weight: w, lane_step: g.in_channels * 9, source_step: 9, inner: None };
     let mut packed = vec![f32::NAN; recipe.packed_len()];
     recipe.pack(&pool, view, None, &mut packed);
     let dims = |channels: usize, [h, w]: [usize; 2]| [g.batch, channels, h, w];

@@ -1,13 +1,14 @@
-//! The weight gradient of a depthwise convolution.
+//! The weight gradient of a convolution in narrow groups.
 //!
 //! ```text
 //! for each part of the (image, row) list, each block of 16 channels, in parallel: for each row of dy, each tap:
-//!     sums[tap] += over the row's pixels at which the tap lies inside: x[pixel + tap] * dy[pixel]
+//!     for each member i of a group:
+//!         sums[tap][i] += over the row's pixels at which the tap lies inside: (group's member i of x[pixel + tap]) * dy[pixel]
 //! dw = the parts' sums, added in order
 //! ```
 //!
-//! A row's sum runs in four chains (every fourth pixel) that are added pairwise; the number of parts follows from the
-//! geometry alone.
+//! A depthwise row's sum runs in four chains (every fourth pixel) that are added pairwise, in groups each member has a
+//! chain; the number of parts follows from the geometry alone.
 
 use ocellus_tensor::ConvGeometry;
 
@@ -15,6 +16,7 @@ use crate::isa::{Isa, LANES, Simd, VectorOp};
 use crate::layout::{BLOCK, blocked_len, blocks};
 use crate::threads::{SharedMut, ThreadPool};
 
+use super::grouped::narrow_group;
 use super::pass::Pass;
 
 /// Parts times blocks aimed for, so that a handful of threads finds work.
@@ -22,25 +24,33 @@ const TASKS: usize = 16;
 /// Sums of independent pixels in flight.
 const CHAINS: usize = 4;
 
-/// A depthwise weight gradient: plain data.
+/// The weight gradient of narrow groups: plain data.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct DepthwiseGrad {
+pub(crate) struct GroupedGrad {
     geometry: ConvGeometry,
     isa: Isa,
+    group: usize,
     pass: Pass,
     parts: usize,
 }
 
-impl DepthwiseGrad {
-    pub fn new(geometry: ConvGeometry, isa: Isa) -> Self {
+impl GroupedGrad {
+    /// `None` where groups are not narrow.
+    pub fn new(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
+        let group = narrow_group(&geometry)?;
         let rows = geometry.batch * geometry.output[0];
         let parts = TASKS.div_ceil(blocks(geometry.in_channels)).min(rows).max(1);
-        DepthwiseGrad { geometry, isa, pass: Pass::forward(&geometry), parts }
+        Some(GroupedGrad { geometry, isa, group, pass: Pass::forward(&geometry), parts })
+    }
+
+    /// Numbers of a block's sums: `[tap][member][16]`.
+    fn block_len(&self) -> usize {
+        self.geometry.window.taps() * self.group * LANES
     }
 
     /// Numbers of a part's sums.
     fn part_len(&self) -> usize {
-        blocks(self.geometry.in_channels) * self.geometry.window.taps() * LANES
+        blocks(self.geometry.in_channels) * self.block_len()
     }
 
     /// Scratch numbers.
@@ -48,14 +58,14 @@ impl DepthwiseGrad {
         self.parts * self.part_len()
     }
 
-    /// Computes `dw` (C, 1, kernel).
+    /// Computes `dw` (C, G, kernel).
     pub fn run(&self, pool: &ThreadPool, x: &[f32], dy: &[f32], scratch: &mut [f32], dw: &mut [f32]) {
         let g = &self.geometry;
         let len = |[h, w]: [usize; 2]| blocked_len(g.batch, g.in_channels, h, w);
         assert_eq!(x.len(), len(g.input), "input length");
         assert_eq!(dy.len(), len(g.output), "output gradient length");
-        assert_eq!(dw.len(), g.out_channels * g.window.taps(), "weight gradient length");
-        let per_block = g.window.taps() * LANES;
+        assert_eq!(dw.len(), g.out_channels * self.group * g.window.taps(), "weight gradient length");
+        let per_block = self.block_len();
         let sums = SharedMut::new(&mut scratch[..self.scratch_len()]);
         let channel_blocks = blocks(g.in_channels);
         pool.run(self.parts * channel_blocks, &|task| {
@@ -65,23 +75,31 @@ impl DepthwiseGrad {
             let sums = unsafe { sums.part(task * per_block, per_block) };
             sums.fill(0.0);
             let rows = part * rows / self.parts..(part + 1) * rows / self.parts;
-            self.isa.run(Rows { recipe: self, x, dy, block, rows, sums });
+            let task = Rows { recipe: self, x, dy, block, rows, sums };
+            match self.group {
+                1 => self.isa.run(task),
+                2 => self.isa.run(Members::<2>(task)),
+                4 => self.isa.run(Members::<4>(task)),
+                _ => self.isa.run(Members::<8>(task)),
+            }
         });
         let (first, others) = scratch[..self.scratch_len()].split_at_mut(self.part_len());
         for part in others.chunks_exact(self.part_len()) {
             first.iter_mut().zip(part).for_each(|(t, p)| *t += p);
         }
         let taps = g.window.taps();
-        for (channel, weights) in dw.chunks_exact_mut(taps).enumerate() {
-            let vectors = &first[channel / BLOCK * per_block + channel % BLOCK..];
-            weights.iter_mut().zip(vectors.iter().step_by(LANES)).for_each(|(w, &sum)| *w = sum);
+        for (row, weights) in dw.chunks_exact_mut(taps).enumerate() {
+            let (channel, member) = (row / self.group, row % self.group);
+            let sums = &first[channel / BLOCK * per_block + member * LANES + channel % BLOCK..];
+            let sums = sums.iter().step_by(self.group * LANES);
+            weights.iter_mut().zip(sums).for_each(|(w, &sum)| *w = sum);
         }
     }
 }
 
 /// One task: some rows of one block of channels.
 struct Rows<'a> {
-    recipe: &'a DepthwiseGrad,
+    recipe: &'a GroupedGrad,
     x: &'a [f32],
     dy: &'a [f32],
     block: usize,
@@ -91,10 +109,11 @@ struct Rows<'a> {
     sums: &'a mut [f32],
 }
 
-impl VectorOp for Rows<'_> {
-    type Output = ();
+impl Rows<'_> {
+    /// Calls `body(x, dy, sums)` for each row and tap: x from the first pixel under the tap on, dy of the pixels at
+    /// which the tap lies inside, and the sums of the tap.
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn for_each_tap(self, mut body: impl FnMut(&[f32], &[f32], &mut [f32])) {
         let (g, Pass { rows, cols }) = (&self.recipe.geometry, &self.recipe.pass);
         let [height, width] = g.output;
         let x_plane = g.input[0] * g.input[1] * BLOCK;
@@ -103,20 +122,57 @@ impl VectorOp for Rows<'_> {
             let plane = image * blocks(g.in_channels) + self.block;
             let dy = &self.dy[(plane * height + row) * width * BLOCK..][..width * BLOCK];
             let x = &self.x[plane * x_plane..][..x_plane];
-            let mut sums = self.sums.chunks_exact_mut(LANES);
+            let mut sums = self.sums.chunks_exact_mut(self.recipe.group * LANES);
             for &row_offset in &rows.offsets {
                 let source_row = rows.pixel(row, row_offset);
                 for &col_offset in &cols.offsets {
-                    let sum = sums.next().expect("one vector per tap");
+                    let sums = sums.next().expect("sums of each tap");
                     let (from, to) = cols.inside(col_offset, 0, cols.count);
                     let Some(source_row) = source_row.filter(|_| from < to) else { continue };
                     let col = (from * cols.stride).strict_add_signed(col_offset);
                     let x = &x[(source_row * g.input[1] + col) * BLOCK..];
-                    let row_sum = dot(s, x, cols.stride * BLOCK, &dy[from * BLOCK..to * BLOCK]);
-                    s.store(s.add(s.load(sum), row_sum), sum);
+                    body(x, &dy[from * BLOCK..to * BLOCK], sums);
                 }
             }
         }
+    }
+}
+
+impl VectorOp for Rows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let step = self.recipe.pass.cols.stride * BLOCK;
+        self.for_each_tap(
+            #[inline(always)]
+            |x, dy, sum| s.store(s.add(s.load(sum), dot(s, x, step, dy)), sum),
+        );
+    }
+}
+
+/// The task for groups of `G` channels.
+struct Members<'a, const G: usize>(Rows<'a>);
+
+impl<const G: usize> VectorOp for Members<'_, G> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let step = self.0.recipe.pass.cols.stride * BLOCK;
+        self.0.for_each_tap(
+            #[inline(always)]
+            |x, dy, sums| {
+                let mut chains = [s.zero(); G];
+                for (dy, x) in dy.chunks_exact(BLOCK).zip(x.chunks(step)) {
+                    let (x, dy) = (s.load(x), s.load(dy));
+                    for (member, chain) in chains.iter_mut().enumerate() {
+                        *chain = s.fmadd(s.spread::<G>(x, member), dy, *chain);
+                    }
+                }
+                for (chain, sum) in chains.into_iter().zip(sums.chunks_exact_mut(LANES)) {
+                    s.store(s.add(s.load(sum), chain), sum);
+                }
+            },
+        );
     }
 }
 

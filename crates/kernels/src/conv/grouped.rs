@@ -1,12 +1,13 @@
-//! Depthwise convolution, forward and input gradient: each channel has its own filter, so 16 channels go through
-//! each instruction side by side.
+//! Convolution in narrow groups, forward and input gradient: groups of 1 (grouped), 2, 4 or 8 channels that lie side by
+//! side in a block, so that 16 channels of several groups go through each instruction together.
 //!
 //! ```text
 //! for each pass, each (image, block of channels, strip of output rows) in parallel:
 //!     prepare the input rows (in place, or staged with halo and stride taken out, as for the dense kernels)
+//!     groups of G > 1: for each member i of a group: a copy in which every channel is its group's member i
 //!     for each row, each tile of pixels:
-//!         for each tap: acc[pixel] += x[pixel + tap] * w[tap]
-//!         y[pixel] = relu(acc + bias + residual)
+//!         for each tap, member: acc[pixel] += x[member][pixel + tap] * w[tap][member]
+//!         y[pixel] = clamp(acc + bias + residual)
 //! ```
 
 // Index loops over const-generic arrays unroll fully and mirror the pseudo-code.
@@ -26,73 +27,97 @@ use super::pass::Pass;
 use super::source::{Source, SourceShape};
 use super::tile::{TileArgs, TileFn, store};
 
-/// A depthwise convolution as passes: plain data.
+/// A convolution in narrow groups as passes: plain data.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Depthwise {
+pub(crate) struct Grouped {
     isa: Isa,
     batch: usize,
     channels: usize,
+    /// Channels of a group: 1, 2, 4 or 8.
+    group: usize,
     /// Pixels of the source and of the destination.
     from: [usize; 2],
     to: [usize; 2],
     kernel: [usize; 2],
-    passes: Vec<(Pass, Source)>,
+    /// Whether the destination channels are the input's: weights are then taken transposed.
+    gradient: bool,
+    passes: Vec<Step>,
 }
 
-/// Whether every channel is a group of its own.
-pub(crate) fn is_depthwise(g: &ConvGeometry) -> bool {
-    g.groups > 1 && g.groups == g.in_channels && g.groups == g.out_channels
+/// A pass and how its input is read.
+#[derive(Clone, Debug, PartialEq)]
+struct Step {
+    pass: Pass,
+    source: Source,
+    /// Offset of each tap and member from an output's origin.
+    taps: Vec<usize>,
 }
 
-impl Depthwise {
-    /// The forward convolution.
-    pub fn forward(g: &ConvGeometry, isa: Isa) -> Self {
-        Self::new(g, isa, [g.input, g.output], vec![Pass::forward(g)])
+/// The size of the groups, if they are narrow: as many channels in as out, that fill a block together with others.
+pub(crate) fn narrow_group(g: &ConvGeometry) -> Option<usize> {
+    let (group, square) = (g.group_in(), g.group_in() == g.group_out());
+    (g.groups > 1 && square && matches!(group, 1 | 2 | 4 | 8)).then_some(group)
+}
+
+impl Grouped {
+    /// The forward convolution, or `None` where groups are not narrow.
+    pub fn forward(g: &ConvGeometry, isa: Isa) -> Option<Self> {
+        Self::new(g, isa, false)
     }
 
-    /// The input gradient.
-    pub fn gradient(g: &ConvGeometry, isa: Isa) -> Self {
-        Self::new(g, isa, [g.output, g.input], Pass::gradient(g))
+    /// The input gradient, or `None` where groups are not narrow.
+    pub fn gradient(g: &ConvGeometry, isa: Isa) -> Option<Self> {
+        Self::new(g, isa, true)
     }
 
-    fn new(g: &ConvGeometry, isa: Isa, [from, to]: [[usize; 2]; 2], passes: Vec<Pass>) -> Self {
-        let (batch, channels, kernel) = (g.batch, g.in_channels, g.window.kernel);
-        let source = |pass: Pass| {
-            let source = Source::new(&pass, shape(from));
-            (pass, source)
+    fn new(g: &ConvGeometry, isa: Isa, gradient: bool) -> Option<Self> {
+        let group = narrow_group(g)?;
+        let (from, to, passes) = match gradient {
+            false => (g.input, g.output, vec![Pass::forward(g)]),
+            true => (g.output, g.input, Pass::gradient(g)),
         };
-        let passes = passes.into_iter().map(source).collect();
-        Depthwise { isa, batch, channels, from, to, kernel, passes }
+        let passes = passes.into_iter().map(|pass| Step::new(pass, from, group)).collect();
+        let (batch, channels, kernel) = (g.batch, g.in_channels, g.window.kernel);
+        Some(Grouped { isa, batch, channels, group, from, to, kernel, gradient, passes })
+    }
+
+    /// What it is called in tables.
+    pub fn name(&self) -> &'static str {
+        if self.group == 1 { "depthwise" } else { "grouped" }
     }
 
     /// Numbers of packed weights.
     pub fn packed_len(&self) -> usize {
-        self.passes.iter().map(|(pass, _)| pass.taps()).sum::<usize>() * blocks(self.channels) * LANES
+        let vectors = self.passes.iter().map(|step| step.taps.len()).sum::<usize>();
+        vectors * blocks(self.channels) * LANES
     }
 
-    /// Packs `weight` (C, 1, kernel) as `[pass][block][tap][16]`.
+    /// Packs `weight` (O, G, kernel) as `[pass][block][tap][member][16]`.
     pub fn pack(&self, weight: &[f32], scale: Option<&[f32]>, packed: &mut [f32]) {
         assert_eq!(packed.len(), self.packed_len(), "packed length");
         assert!(scale.is_none_or(|s| s.len() == self.channels), "one scale per output channel");
-        let taps = self.kernel[0] * self.kernel[1];
         let mut vectors = packed.chunks_exact_mut(LANES);
-        for (Pass { rows, cols }, _) in &self.passes {
+        for Step { pass: Pass { rows, cols }, .. } in &self.passes {
             for block in 0..blocks(self.channels) {
-                for (&ky, &kx) in rows.kernel.iter().flat_map(|ky| cols.kernel.iter().map(move |kx| (ky, kx)))
-                {
-                    let vector = vectors.next().expect("one vector per tap");
+                let taps = rows.kernel.iter().flat_map(|ky| cols.kernel.iter().map(move |kx| (ky, kx)));
+                for (tap, member) in taps.flat_map(|tap| (0..self.group).map(move |member| (tap, member))) {
+                    let vector = vectors.next().expect("one vector per tap and member");
                     for (channel, w) in (block * BLOCK..).zip(vector) {
                         let real = channel < self.channels;
                         let factor = scale.filter(|_| real).map_or(1.0, |s| s[channel]);
-                        *w = if real {
-                            weight[channel * taps + ky * self.kernel[1] + kx] * factor
-                        } else {
-                            0.0
-                        };
+                        let at = self.weight_at(channel, member, [*tap.0, *tap.1]);
+                        *w = if real { weight[at] * factor } else { 0.0 };
                     }
                 }
             }
         }
+    }
+
+    /// Where the weight lies by which destination channel `channel` takes its group's source channel `member`.
+    fn weight_at(&self, channel: usize, member: usize, [row, col]: [usize; 2]) -> usize {
+        let (first, own) = (channel / self.group * self.group, channel % self.group);
+        let (out, input) = if self.gradient { (first + member, own) } else { (channel, member) };
+        ((out * self.group + input) * self.kernel[0] + row) * self.kernel[1] + col
     }
 
     /// Scratch numbers for `threads` threads.
@@ -101,7 +126,7 @@ impl Depthwise {
     }
 
     fn thread_scratch_len(&self) -> usize {
-        self.passes.iter().map(|(_, source)| source.scratch_len(1)).max().unwrap_or(0)
+        self.passes.iter().map(|step| step.scratch_len(self.group)).max().unwrap_or(0)
     }
 
     /// Runs every pass.
@@ -116,28 +141,83 @@ impl Depthwise {
         assert!(scratch.len() >= self.scratch_len(pool.threads()), "scratch length");
         let (y, scratch, scratch_len) =
             (SharedMut::new(y), SharedMut::new(scratch), self.thread_scratch_len());
-        for (pass, source) in &self.passes {
-            let (weights, rest) = packed.split_at(blocks(self.channels) * pass.taps() * LANES);
+        for step in &self.passes {
+            let (weights, rest) = packed.split_at(blocks(self.channels) * step.taps.len() * LANES);
             packed = rest;
-            let strips = pass.rows.count.div_ceil(source.rows);
+            let strips = step.pass.rows.count.div_ceil(step.source.rows);
             pool.run_with_thread(self.batch * blocks(self.channels) * strips, &|thread, task| {
                 let (plane, strip) = (task / strips, task % strips);
                 // SAFETY: each thread has its own scratch memory.
                 let scratch = unsafe { scratch.part(thread * scratch_len, scratch_len) };
-                let job = Job { depthwise: self, pass, source, x, weights, epilogue, y };
+                let job = Job { grouped: self, step, x, weights, epilogue, y };
                 job.run([plane, strip], scratch);
             });
         }
     }
 }
 
+impl Step {
+    fn new(pass: Pass, from: [usize; 2], group: usize) -> Self {
+        if group == 1 {
+            let source = Source::new(&pass, shape(from));
+            return Step { taps: source.taps.clone(), source, pass };
+        }
+        // A strip's copies share the cache.
+        let source = Source::staged(&pass, SourceShape { blocks: group, ..shape(from) });
+        let copy = source.block_step;
+        let members = |&tap: &usize| (0..group).map(move |member| member * copy + tap);
+        Step { taps: source.taps.iter().flat_map(members).collect(), source, pass }
+    }
+
+    /// Scratch numbers of a task: staged rows, and a copy for each member.
+    fn scratch_len(&self, group: usize) -> usize {
+        self.source.scratch_len(if group == 1 { 1 } else { group + 1 })
+    }
+
+    /// The rows that the strip of output rows from `row` on reads, a copy for each member of a group.
+    fn prepare<'a>(&self, all: &Grouped, x: &'a [f32], row: usize, scratch: &'a mut [f32]) -> &'a [f32] {
+        if all.group == 1 {
+            return self.source.prepare(x, shape(all.from), row, scratch);
+        }
+        let (copies, staged) =
+            scratch[..self.scratch_len(all.group)].split_at_mut(all.group * self.source.block_step);
+        let x = self.source.prepare(x, shape(all.from), row, staged);
+        let x = &x[..self.source.block_step];
+        match all.group {
+            2 => all.isa.run(Spread::<2> { x, copies }),
+            4 => all.isa.run(Spread::<4> { x, copies }),
+            _ => all.isa.run(Spread::<8> { x, copies }),
+        }
+        copies
+    }
+}
+
+/// For each member of a group of `G` channels a copy of `x` in which every channel is its group's member.
+struct Spread<'a, const G: usize> {
+    x: &'a [f32],
+    copies: &'a mut [f32],
+}
+
+impl<const G: usize> VectorOp for Spread<'_, G> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let len = self.x.len();
+        for (at, pixel) in (0..len).step_by(BLOCK).zip(self.x.chunks_exact(BLOCK)) {
+            let pixel = s.load(pixel);
+            for member in 0..G {
+                s.store(s.spread::<G>(pixel, member), &mut self.copies[member * len + at..]);
+            }
+        }
+    }
+}
+
 /// What the tasks of one pass share.
 struct Job<'a> {
-    depthwise: &'a Depthwise,
-    pass: &'a Pass,
-    source: &'a Source,
+    grouped: &'a Grouped,
+    step: &'a Step,
     x: &'a [f32],
-    /// `[block][tap][16]`.
+    /// `[block][tap][member][16]`.
     weights: &'a [f32],
     epilogue: Epilogue<'a>,
     y: SharedMut<'a, f32>,
@@ -146,16 +226,16 @@ struct Job<'a> {
 impl Job<'_> {
     /// Computes a strip of rows of a `plane` (an image's block of channels).
     fn run(&self, [plane, strip]: [usize; 2], scratch: &mut [f32]) {
-        let Job { depthwise: all, pass, source, epilogue, .. } = self;
+        let Job { grouped: all, step: Step { pass, source, taps }, epilogue, .. } = self;
         let (block, row) = (plane % blocks(all.channels), strip * source.rows);
         let (from, to) = (all.from[0] * all.from[1] * BLOCK, all.to[0] * all.to[1] * BLOCK);
-        let x = source.prepare(&self.x[plane * from..][..from], shape(all.from), row, scratch);
+        let x = self.step.prepare(all, &self.x[plane * from..][..from], row, scratch);
         let mut bias = [0.0; LANES];
         if let Some(every) = epilogue.bias {
             let real = &every[block * BLOCK..every.len().min((block + 1) * BLOCK)];
             bias[..real.len()].copy_from_slice(real);
         }
-        let weights = &self.weights[block * pass.taps() * LANES..][..pass.taps() * LANES];
+        let weights = &self.weights[block * taps.len() * LANES..][..taps.len() * LANES];
         let tiles = tiles(all.isa);
         let count = pass.cols.count.div_ceil(tiles.len());
         for i in 0..source.rows.min(pass.rows.count - row) {
@@ -167,7 +247,7 @@ impl Job<'_> {
                     x: x.as_ptr().wrapping_add(i * source.row_step + first * BLOCK),
                     x_block_step: 0,
                     x_row_step: 0,
-                    taps: &source.taps,
+                    taps,
                     channels: 0,
                     weights: weights.as_ptr(),
                     y: self.y.as_ptr().wrapping_add(at),
@@ -176,7 +256,7 @@ impl Job<'_> {
                     y_row_step: 0,
                     y_block_step: 0,
                     bias: bias.as_ptr(),
-                    relu: epilogue.relu,
+                    clamp: epilogue.clamp,
                 };
                 // SAFETY: `prepare` laid out every tap of every pixel of these rows; every output pixel belongs to
                 // one pass, strip and tile alone; the tiles are those of the recipe's ISA.
