@@ -1,15 +1,13 @@
-//! What touches every element a few times: order in memory, normalisation, pooling, functions of single elements.
+//! What touches every element a few times: order in memory, pooling, functions of single elements.
 
-use ocellus_graph::ops::Statistics;
 use ocellus_kernels::elementwise::{self, Activation, Blocked, Broadcast, ByOutput, Small};
 use ocellus_kernels::layout::{blocked_to_plain, plain_to_blocked};
-use ocellus_kernels::norm::{self, AffineGrads, Moments, Normalisation, Normalise, NormaliseGrad, ReluMask};
 use ocellus_kernels::pooling::{self, Pooling};
 use ocellus_kernels::random::DropoutMask;
 use ocellus_kernels::softmax::Softmax;
 
-use super::{Call, optional, shared};
-use crate::plan::{Elementwise, Mask, Per};
+use super::{Call, shared};
+use crate::plan::{Elementwise, Per};
 
 pub fn to_blocked(mut call: Call<'_>, dims: [usize; 4]) {
     let (pool, isa) = call.tools();
@@ -21,38 +19,6 @@ pub fn to_plain(mut call: Call<'_>, dims: [usize; 4]) {
     let (pool, isa) = call.tools();
     let ([blocked], [plain, _]) = call.parts();
     blocked_to_plain(pool, isa, dims, blocked, plain);
-}
-
-pub fn batch_statistics(mut call: Call<'_>, size: Blocked) {
-    let (pool, isa) = call.tools();
-    let ([x], [mean, var, scratch]) = call.parts();
-    norm::statistics(pool, isa, size, x, Moments { mean, var }, scratch);
-}
-
-pub fn normalise(mut call: Call<'_>, size: Blocked, eps: f32, relu: bool) {
-    let (pool, isa) = call.tools();
-    let ([x, gamma, beta, mean, var, residual], [y, _]) = call.parts();
-    let norm = Normalisation { mean, var, gamma: optional(gamma), beta: optional(beta), eps };
-    Normalise { size, norm, residual: optional(residual), relu }.run(pool, isa, shared(x), y);
-}
-
-pub fn batch_norm_grad(mut call: Call<'_>, size: Blocked, eps: f32, (statistics, mask): (Statistics, Mask)) {
-    let tools = call.tools();
-    let ([dy, x, y, gamma, beta, mean, var], [dx, dgamma, dbeta, scratch]) = call.parts();
-    let norm = Normalisation { mean, var, gamma: optional(gamma), beta: optional(beta), eps };
-    let mask = match mask {
-        Mask::None => ReluMask::None,
-        Mask::Output => ReluMask::Output(y),
-        Mask::Recompute => ReluMask::Recompute,
-    };
-    let grad = NormaliseGrad { size, norm, mask };
-    let incoming = if dy.is_empty() { &*dx } else { dy };
-    let sums = AffineGrads { dgamma: &mut *dgamma, dbeta: &mut *dbeta };
-    grad.reduce(tools, x, incoming, sums, scratch);
-    match statistics {
-        Statistics::Batch => grad.apply(tools, x, shared(dy), (dgamma, dbeta), dx),
-        Statistics::Running => grad.apply_running(tools, x, shared(dy), dx),
-    }
 }
 
 pub fn max_pool(mut call: Call<'_>, pooling: &Pooling) {

@@ -1,6 +1,7 @@
 //! Runs steps: one match, in which every kernel is one call, and no allocation.
 
 mod maps;
+mod norms;
 mod products;
 mod reference;
 mod shuffle;
@@ -52,11 +53,17 @@ impl Machine {
             Kernel::PackLinearInputGrad(recipe) => products::pack_linear_input_grad(call, recipe),
             Kernel::LinearInputGrad(recipe) => products::linear_input_grad(call, recipe),
             Kernel::LinearWeightGrad(recipe) => products::linear_weight_grad(call, recipe),
-            Kernel::BatchStatistics { size } => maps::batch_statistics(call, *size),
-            Kernel::Normalise { size, eps, relu } => maps::normalise(call, *size, *eps, *relu),
+            Kernel::BatchStatistics { size } => norms::batch_statistics(call, *size),
+            Kernel::Normalise { size, eps, relu } => norms::normalise(call, *size, *eps, *relu),
             Kernel::BatchNormGrad { size, eps, statistics, mask } => {
-                maps::batch_norm_grad(call, *size, *eps, (*statistics, *mask));
+                norms::batch_norm_grad(call, *size, *eps, (*statistics, *mask));
             }
+            Kernel::GroupNorm(norm) => norms::group(call, norm),
+            Kernel::GroupNormGrad(norm) => norms::group_grad(call, norm),
+            Kernel::LayerNorm(norm) => norms::layer(call, norm),
+            Kernel::LayerNormGrad(norm) => norms::layer_grad(call, norm),
+            Kernel::Lrn(lrn) => norms::response(call, lrn),
+            Kernel::LrnGrad(lrn) => norms::response_grad(call, lrn),
             Kernel::MaxPool(pooling) => maps::max_pool(call, pooling),
             Kernel::MaxPoolGrad(pooling) => maps::max_pool_grad(call, pooling),
             Kernel::AvgPool { pooling, include_padding } => maps::avg_pool(call, pooling, *include_padding),

@@ -5,6 +5,7 @@ use ocellus_graph::ops::{AdamUpdate, RunningUpdate, SgdUpdate, Statistics};
 use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad};
 use ocellus_kernels::elementwise::{Activation, Blocked, Broadcast, ByOutput};
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
+use ocellus_kernels::norm::{GroupNorm, LayerNorm, Lrn};
 use ocellus_kernels::pooling::Pooling;
 use ocellus_kernels::shuffle::{Edge, Enlarge, Grid};
 use ocellus_kernels::softmax::Softmax;
@@ -98,6 +99,18 @@ pub enum Kernel {
         /// The ReLU that came after.
         mask: Mask,
     },
+    /// Reads: x, gamma?, beta?. Writes: y.
+    GroupNorm(GroupNorm),
+    /// Reads: dy, x, gamma?. Writes: dx, dgamma, dbeta.
+    GroupNormGrad(GroupNorm),
+    /// Reads: x, gamma?, beta?. Writes: y.
+    LayerNorm(LayerNorm),
+    /// Reads: dy, x, gamma?. Writes: dx, dgamma, dbeta.
+    LayerNormGrad(LayerNorm),
+    /// Reads: x. Writes: y.
+    Lrn(Lrn),
+    /// Reads: x, dy. Writes: dx.
+    LrnGrad(Lrn),
     /// Reads: x. Writes: y.
     MaxPool(Pooling),
     /// Reads: x, dy. Writes: dx.
@@ -402,6 +415,12 @@ impl Kernel {
             Kernel::BatchStatistics { .. } => "batch statistics",
             Kernel::Normalise { .. } => "normalise",
             Kernel::BatchNormGrad { .. } => "batch norm grad",
+            Kernel::GroupNorm(_) => "group norm",
+            Kernel::GroupNormGrad(_) => "group norm grad",
+            Kernel::LayerNorm(_) => "layer norm",
+            Kernel::LayerNormGrad(_) => "layer norm grad",
+            Kernel::Lrn(_) => "lrn",
+            Kernel::LrnGrad(_) => "lrn grad",
             Kernel::MaxPool(_) => "max pool",
             Kernel::MaxPoolGrad(_) => "max pool grad",
             Kernel::AvgPool { .. } | Kernel::GlobalAvgPool { .. } => "avg pool",

@@ -1,6 +1,6 @@
 //! The networks that are run both ways: small, awkward, and together through every kernel.
 
-use ocellus_graph::ops::{Activation, Interpolation, PadMode, Slice};
+use ocellus_graph::ops::{Activation, Interpolation, Lrn, LrnRegion, PadMode, Slice};
 use ocellus_graph::{BatchNormSpec, Builder, Conv, ConvTranspose, Dense, ValueId};
 use ocellus_tensor::{Padding, Window};
 
@@ -41,6 +41,7 @@ pub const CASES: &[Case] = &[
     case("borders and enlargement", borders, [2, 5, 9, 8], 2e-5),
     case("transposed", transposed, [2, 20, 5, 4], 2e-5),
     case("learned slopes and rows", rows, [6, 21, 4, 3], 1e-4),
+    case("normalised by image", by_image, [3, 20, 7, 6], 1e-4),
     case("reductions", reductions, [3, 19, 6, 7], 2e-5),
 ];
 
@@ -246,4 +247,24 @@ fn reductions(b: &mut Builder, x: ValueId) -> ValueId {
     let x = b.relu("relu", x);
     let sum = b.reduce_sum("sum", x, &[2, 3], false);
     b.linear("fc", sum, Dense::new(7))
+}
+
+fn by_image(b: &mut Builder, x: ValueId) -> ValueId {
+    let x = b.conv2d("conv", x, Conv::new(36, 3).padding(1));
+    let x = b.group_norm("groups", x, 4);
+    let x = b.instance_norm("instance", x);
+    let x = b.conv2d("conv2", x, Conv::new(21, 1));
+    let x = b.layer_norm("layer", x);
+    let x = b.lrn("across", x, lrn(5, LrnRegion::AcrossChannels));
+    let x = b.lrn("within", x, lrn(3, LrnRegion::WithinChannel));
+    let x = b.activation("gelu", x, Activation::Gelu);
+    let x = b.global_avg_pool("pool", x);
+    let x = b.flatten("flat", x);
+    let x = b.linear("fc", x, Dense::new(18));
+    let x = b.layer_norm("rows", x);
+    b.linear("fc2", x, Dense::new(7))
+}
+
+fn lrn(size: usize, region: LrnRegion) -> Lrn {
+    Lrn { size, alpha: 0.5, beta: 0.75, k: 1.0, region }
 }

@@ -1,6 +1,7 @@
-//! Batch normalisation over blocked tensors, in as few passes over memory as there can be.
+//! Normalisation over blocked tensors: by the batch, in as few passes over memory as there can be; by groups of channels
+//! ([`GroupNorm`]), by pixels ([`LayerNorm`]), by neighbours ([`Lrn`]).
 //!
-//! Training reads x twice forward ([`statistics`], [`Normalise`]) and x and dy twice backward
+//! Batch normalisation in training reads x twice forward ([`statistics`], [`Normalise`]) and x and dy twice backward
 //! ([`NormaliseGrad::reduce`], [`NormaliseGrad::apply`]); the ReLU and the residual addition ride along.
 //!
 //! ```
@@ -25,10 +26,18 @@
 
 mod backward;
 mod normalise;
+mod positions;
+mod response;
+mod sets;
 mod statistics;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_by_image;
 
 pub use backward::{AffineGrads, NormaliseGrad, ReluMask, reduce_scratch_len};
 pub use normalise::{Normalisation, Normalise, ScaleShift};
+pub use positions::LayerNorm;
+pub use response::Lrn;
+pub use sets::GroupNorm;
 pub use statistics::{Moments, statistics, statistics_scratch_len};

@@ -6,6 +6,7 @@ mod conv;
 mod elementwise;
 mod linear;
 mod norm;
+mod norm_by_image;
 mod pool;
 mod reduce;
 mod reference;
@@ -43,6 +44,8 @@ fn fast(l: &mut Lowering, group: &Group) -> bool {
         Op::MaxPool(_) | Op::MaxPoolGrad(_) | Op::AvgPool(_) | Op::AvgPoolGrad(_) => pool::emit(l, group),
         Op::BatchNorm(_) => norm::forward(l, group),
         Op::BatchNormGrad(_) => norm::backward(l, group),
+        Op::Norm(_) | Op::NormGrad(_) => norm_by_image::emit(l, group),
+        Op::Lrn(_) | Op::LrnGrad(_) => norm_by_image::response(l, group),
         Op::Activation(_) | Op::ActivationGrad(_) | Op::MaximumGrad(_) => elementwise::map(l, group),
         Op::Binary(_) => elementwise::map(l, group) || broadcast::binary(l, group),
         Op::BroadcastTo(_) => broadcast::repeat(l, group),
