@@ -1,6 +1,6 @@
 //! LeNet as Caffe has it.
 
-use ocellus_graph::{Builder, Conv, Dense, Distribution, Fan, Graph, Init};
+use ocellus_graph::{Builder, Conv, Dense, Distribution, Fan, Graph, GraphError, Init, ValueId};
 use ocellus_tensor::Window;
 
 use crate::options::Size;
@@ -10,7 +10,7 @@ use crate::{Options, ZooError};
 pub(crate) const MNIST: Size = Size { classes: 10, channels: 1, height: 28, width: 28 };
 
 /// Below this many pixels a side nothing is left for the second pooling.
-const SMALLEST: usize = 15;
+pub(crate) const SMALLEST: usize = 15;
 
 /// Caffe's `xavier` filler: uniform with variance 1 / fan-in.
 const CAFFE_XAVIER: Init =
@@ -35,13 +35,18 @@ pub fn lenet(options: &Options) -> Result<Graph, ZooError> {
     size.explain("lenet", SMALLEST, describe(&size))
 }
 
-fn describe(size: &Size) -> Result<Graph, ocellus_graph::GraphError> {
-    let conv = |channels: usize| Conv::new(channels, 5).init(CAFFE_XAVIER);
-    let dense = |features: usize| Dense::new(features).init(CAFFE_XAVIER);
-    let halve = Window::square(2).stride(2);
-
+fn describe(size: &Size) -> Result<Graph, GraphError> {
     let mut b = Builder::new("lenet");
     let x = b.input("input", size.input()); // (1, 1, 28, 28)
+    let x = layers(&mut b, x, size.classes);
+    b.output("output", x);
+    b.finish()
+}
+
+/// All of LeNet up to its `features` last numbers: x `(1, 1, 28, 28)` to `(1, features)`.
+pub(crate) fn layers(b: &mut Builder, x: ValueId, features: usize) -> ValueId {
+    let conv = |channels: usize| Conv::new(channels, 5).init(CAFFE_XAVIER);
+    let halve = Window::square(2).stride(2);
     let x = b.conv2d("conv1", x, conv(20)); // (1, 20, 24, 24)
     let x = b.max_pool_ceil("pool1", x, halve); // (1, 20, 12, 12)
     let x = b.conv2d("conv2", x, conv(50)); // (1, 50, 8, 8)
@@ -49,9 +54,12 @@ fn describe(size: &Size) -> Result<Graph, ocellus_graph::GraphError> {
     let x = b.flatten("flatten", x); // (1, 800)
     let x = b.linear("fc1", x, dense(500));
     let x = b.relu("relu1", x);
-    let x = b.linear("fc2", x, dense(size.classes));
-    b.output("output", x);
-    b.finish()
+    b.linear("fc2", x, dense(features))
+}
+
+/// A fully connected layer, filled as Caffe does.
+pub(crate) fn dense(features: usize) -> Dense {
+    Dense::new(features).init(CAFFE_XAVIER)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::f32::consts::SQRT_2;
 
 use ocellus_graph::{BatchNormSpec, Builder, Conv, Distribution, Fan, Graph, Init, ValueId};
 
+use ocellus_tensor::{Padding, Window};
+
 use crate::options::Size;
 use crate::registry::GLOBAL_POOLING;
 use crate::{Options, ZooError};
@@ -38,6 +40,23 @@ pub(crate) fn conv_norm(
     let x = b.conv2d(name, x, conv.no_bias().params(conv_params));
     let norm = BatchNormSpec { params: Some(norm_params), ..BatchNormSpec::default() };
     b.batch_norm(&format!("{name}.bn"), x, norm)
+}
+
+/// A convolution over `kernel` rows and columns, both odd, that keeps the image's size.
+pub(crate) fn same(channels: usize, [rows, columns]: [usize; 2]) -> Conv {
+    let (down, across) = (rows / 2, columns / 2);
+    let padding = Padding { top: down, left: across, bottom: down, right: across };
+    let window = Window { kernel: [rows, columns], padding, ..Window::square(1) };
+    Conv::new(channels, 1).window(window)
+}
+
+/// What the Inception family is built of: convolution without bias, batch normalisation with eps 0.001, and ReLU, called
+/// `NAME.conv`, `NAME.bn` and `NAME.relu`.
+pub(crate) fn inception_unit(b: &mut Builder, name: &str, x: ValueId, conv: Conv) -> ValueId {
+    let x = b.conv2d(&format!("{name}.conv"), x, conv.no_bias());
+    let norm = BatchNormSpec { eps: 1e-3, ..BatchNormSpec::default() };
+    let x = b.batch_norm(&format!("{name}.bn"), x, norm);
+    b.relu(&format!("{name}.relu"), x)
 }
 
 /// A head whose first fully connected layer is made for one size of image.

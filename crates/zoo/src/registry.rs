@@ -3,15 +3,15 @@
 use ocellus_graph::Graph;
 use ocellus_tensor::Shape;
 
+use crate::alexnet_caffe::IMAGENET_227;
 use crate::digits::DIGITS;
+use crate::inception_v3::IMAGENET_299;
 use crate::lenet::MNIST;
 use crate::options::Size;
 use crate::parts::IMAGENET;
 use crate::resnet_cifar::CIFAR;
-use crate::{
-    Options, SqueezeNet, ZooError, alexnet, digits, lenet, mobilenet_v2, resnet, resnet_cifar, squeezenet,
-    vgg,
-};
+use crate::siamese::PAIRS;
+use crate::*;
 
 /// One network of the zoo.
 struct Known {
@@ -36,8 +36,13 @@ const fn fixed(name: &'static str, usual: Size, make: Make) -> Known {
 /// All networks, family by family.
 const NETWORKS: &[Known] = &[
     known("digits", DIGITS, digits),
+    known("nielsen", MNIST, nielsen),
+    known("mlp", MNIST, mlp),
     known("lenet", MNIST, lenet),
+    known("siamese_lenet", PAIRS, siamese_lenet),
     fixed("alexnet", IMAGENET, alexnet),
+    fixed("alexnet_caffe", IMAGENET_227, alexnet_caffe),
+    fixed("caffenet", IMAGENET_227, caffenet),
     fixed("vgg11", IMAGENET, |o| vgg(11, false, o)),
     fixed("vgg11_bn", IMAGENET, |o| vgg(11, true, o)),
     fixed("vgg13", IMAGENET, |o| vgg(13, false, o)),
@@ -46,6 +51,11 @@ const NETWORKS: &[Known] = &[
     fixed("vgg16_bn", IMAGENET, |o| vgg(16, true, o)),
     fixed("vgg19", IMAGENET, |o| vgg(19, false, o)),
     fixed("vgg19_bn", IMAGENET, |o| vgg(19, true, o)),
+    known("nin_cifar", CIFAR, nin_cifar),
+    known("nin_imagenet", IMAGENET, nin_imagenet),
+    known("googlenet", IMAGENET, googlenet),
+    known("inception_v3", IMAGENET_299, inception_v3),
+    known("inception_v4", IMAGENET_299, inception_v4),
     known("squeezenet1_0", IMAGENET, |o| squeezenet(SqueezeNet::V1_0, o)),
     known("squeezenet1_1", IMAGENET, |o| squeezenet(SqueezeNet::V1_1, o)),
     known("resnet18", IMAGENET, |o| resnet(18, o)),
@@ -53,12 +63,43 @@ const NETWORKS: &[Known] = &[
     known("resnet50", IMAGENET, |o| resnet(50, o)),
     known("resnet101", IMAGENET, |o| resnet(101, o)),
     known("resnet152", IMAGENET, |o| resnet(152, o)),
+    known("resnet18_v1", IMAGENET, |o| resnet_v1(18, o)),
+    known("resnet34_v1", IMAGENET, |o| resnet_v1(34, o)),
+    known("resnet50_v1", IMAGENET, |o| resnet_v1(50, o)),
+    known("resnet101_v1", IMAGENET, |o| resnet_v1(101, o)),
+    known("resnet152_v1", IMAGENET, |o| resnet_v1(152, o)),
+    known("resnet18_v2", IMAGENET, |o| resnet_v2(18, o)),
+    known("resnet34_v2", IMAGENET, |o| resnet_v2(34, o)),
+    known("resnet50_v2", IMAGENET, |o| resnet_v2(50, o)),
+    known("resnet101_v2", IMAGENET, |o| resnet_v2(101, o)),
+    known("resnet152_v2", IMAGENET, |o| resnet_v2(152, o)),
+    known("resnext50_32x4d", IMAGENET, resnext50_32x4d),
+    known("wide_resnet50_2", IMAGENET, wide_resnet50_2),
+    known("se_resnet50", IMAGENET, se_resnet50),
     known("resnet20", CIFAR, |o| resnet_cifar(20, o)),
     known("resnet32", CIFAR, |o| resnet_cifar(32, o)),
     known("resnet44", CIFAR, |o| resnet_cifar(44, o)),
     known("resnet56", CIFAR, |o| resnet_cifar(56, o)),
     known("resnet110", CIFAR, |o| resnet_cifar(110, o)),
+    known("mobilenet_v1", IMAGENET, mobilenet_v1),
     known("mobilenet_v2", IMAGENET, mobilenet_v2),
+    known("efficientnet_b0", IMAGENET, efficientnet_b0),
+    known("densenet121", IMAGENET, densenet121),
+    known("convnext_tiny", IMAGENET, convnext_tiny),
+];
+
+/// Other names by which some are known.
+const ALIASES: &[(&str, &str)] = &[
+    ("inception_v1", "googlenet"),
+    ("resnet18_v1.5", "resnet18"),
+    ("resnet34_v1.5", "resnet34"),
+    ("resnet50_v1.5", "resnet50"),
+    ("resnet101_v1.5", "resnet101"),
+    ("resnet152_v1.5", "resnet152"),
+    ("resnext50", "resnext50_32x4d"),
+    ("wide_resnet50", "wide_resnet50_2"),
+    ("siamese", "siamese_lenet"),
+    ("nin", "nin_imagenet"),
 ];
 
 /// What stands behind a name for global pooling before a head that is made for one size of image.
@@ -124,6 +165,8 @@ pub fn default_classes(name: &str) -> Result<usize, ZooError> {
 /// The network that `name` means, and whether it asks for global pooling.
 fn find(name: &str) -> Result<(&'static Known, bool), ZooError> {
     let wanted = plain(name);
+    let alias = ALIASES.iter().find(|(alias, _)| plain(alias) == wanted);
+    let wanted = alias.map_or(wanted, |(_, known)| plain(known));
     let called = |wanted: &str| NETWORKS.iter().find(|known| plain(known.name) == wanted);
     if let Some(known) = called(&wanted) {
         return Ok((known, false));
@@ -157,11 +200,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_builds_with_one_input_and_one_output() {
+    fn every_name_builds_with_its_input_and_output() {
         for name in names() {
             let graph = build(name, &Options::default()).unwrap();
             assert_eq!(graph.name, name);
-            assert_eq!(graph.inputs().len(), 1);
+            let pair = name == "siamese_lenet";
+            assert_eq!(graph.inputs().len(), if pair { 3 } else { 1 }, "{name}");
             assert_eq!(*graph.shape(graph.find_input("input").unwrap()), default_input(name).unwrap());
             let output = graph.shape(graph.find_output("output").unwrap());
             assert_eq!(output.dims(), [1, default_classes(name).unwrap()]);
@@ -201,7 +245,9 @@ mod tests {
         assert_eq!(name("SqueezeNet 1.1").unwrap(), "squeezenet1_1");
         assert_eq!(name("VGG11-BN-GAP").unwrap(), "vgg11_bn-gap");
         assert!(name("resnet18-gap").is_err(), "it pools globally anyway");
-        let mut plains: Vec<String> = names().into_iter().map(plain).collect();
+        assert_eq!(name("resnet50-v1.5").unwrap(), "resnet50");
+        let aliases = ALIASES.iter().map(|(alias, _)| *alias);
+        let mut plains: Vec<String> = names().into_iter().chain(aliases).map(plain).collect();
         plains.sort();
         assert!(plains.windows(2).all(|pair| pair[0] != pair[1]), "{plains:?}");
     }

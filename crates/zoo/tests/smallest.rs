@@ -5,12 +5,23 @@ use ocellus_zoo::{Options, ZooError, build};
 /// The networks that refuse images below some size; all others take even one pixel.
 const SMALLEST: &[(&str, usize)] = &[
     ("digits", 4),
+    ("nielsen", 6),
     ("lenet", 15),
+    ("siamese_lenet", 15),
     ("alexnet-gap", 63),
+    ("alexnet_caffe-gap", 55),
+    ("caffenet-gap", 55),
     ("vgg11-gap", 32),
     ("vgg19_bn-gap", 32),
+    ("nin_cifar", 6),
+    ("nin_imagenet", 55),
+    ("googlenet", 31),
+    ("inception_v3", 75),
+    ("inception_v4", 75),
     ("squeezenet1_0", 29),
     ("squeezenet1_1", 25),
+    ("densenet121", 29),
+    ("convnext_tiny", 32),
 ];
 
 #[test]
