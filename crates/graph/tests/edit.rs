@@ -347,3 +347,41 @@ fn freezing_by_pattern_and_up_to_a_node() {
     assert_eq!(frozen(&graph), 4);
     assert!(!graph.param(graph.find_param("ip1.weight").unwrap()).frozen);
 }
+
+#[test]
+fn linear_layers_become_convolutions_and_come_back() {
+    let mut b = Builder::new("net");
+    let x = b.input("x", [2, 3, 8, 8]);
+    let x = b.conv2d("conv", x, Conv::new(4, 3)); // (2, 4, 6, 6)
+    let x = b.flatten("flatten", x);
+    let x = b.linear("fc1", x, Dense::new(7));
+    let x = b.relu("relu", x);
+    let x = b.linear("fc2", x, Dense::new(5));
+    let x = b.softmax("prob", x);
+    b.output("output", x);
+    let graph = b.finish().unwrap();
+    let maps = graph.to_convolutions().unwrap();
+    let shape = |graph: &Graph, param: &str| graph.param(graph.find_param(param).unwrap()).shape.clone();
+    assert_eq!(shape(&maps, "fc1.weight").dims(), [7, 4, 6, 6]);
+    assert_eq!(shape(&maps, "fc2.weight").dims(), [5, 7, 1, 1]);
+    let output = |graph: &Graph| graph.shape(graph.find_output("output").unwrap()).clone();
+    assert_eq!(output(&maps).dims(), [2, 5, 1, 1]);
+    assert_eq!(output(&maps.with_input("x", [2, 3, 10, 9]).unwrap()).dims(), [2, 5, 3, 2]);
+    let back = maps.to_linear().unwrap();
+    assert_eq!(shape(&back, "fc1.weight").dims(), [7, 144]);
+    assert_eq!(shape(&back, "fc2.weight").dims(), [5, 7]);
+    assert_eq!(output(&back).dims(), [2, 5]);
+    assert!(graph.to_linear().unwrap_err().to_string().contains("covers its whole input"));
+}
+
+#[test]
+fn what_cannot_be_a_map_is_refused_by_name() {
+    let mut b = Builder::new("net");
+    let x = b.input("x", [1, 2, 4, 4]);
+    let flat = b.flatten("flatten", x);
+    let y = b.softmax("pixels", flat);
+    let y = b.linear("fc", y, Dense::new(5));
+    b.output("output", y);
+    let sentence = b.finish().unwrap().to_convolutions().unwrap_err().to_string();
+    assert!(sentence.contains("pixels") && sentence.contains("map"), "{sentence}");
+}

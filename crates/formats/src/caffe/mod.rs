@@ -1,5 +1,5 @@
 //! Caffe: network descriptions (`.prototxt`) of every generation, their weights (`.caffemodel`), mean images
-//! (`.binaryproto`), solvers (`.prototxt`) and solvers' states (`.solverstate`).
+//! (`.binaryproto`), solvers (`.prototxt`) and solvers' states (`.solverstate`); networks and weights are also written.
 //!
 //! Source: the message and field names of BVLC Caffe's `caffe.proto`, and protobuf's text and binary formats. Nothing
 //! that a file names (databases, networks of solvers, Python layers) is opened or run.
@@ -16,6 +16,8 @@ mod text;
 mod upgrade;
 mod weights;
 mod wire;
+mod wire_out;
+mod write;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -27,6 +29,7 @@ use ocellus_tensor::{Tensor, Weights};
 pub use options::{NetOptions, Phase};
 pub use solver::{LrPolicy, Method, Regularization, Solver};
 pub use weights::SolverState;
+pub use write::{to_prototxt, write};
 
 use crate::FormatError;
 use wire::Wire;

@@ -3,6 +3,7 @@
 //! Every edit replays the graph node by node through [`Graph::add_node`], so each shape is derived and checked anew.
 
 mod classifier;
+mod convolutional;
 mod freeze;
 mod mode;
 mod prune;

@@ -127,19 +127,28 @@ fn channels(net: &Net, layer: &Layer, x: ValueId) -> Result<usize, Fault> {
     shape.get(1).copied().ok_or_else(|| layer.fault(format!("its bottom {shape} has no channels")))
 }
 
-/// The shape of a parameter per channel of x: (C, 1, 1) for images.
+/// The shape of a parameter over `num_axes` axes of x from `axis` on, with axes of size 1 for those behind: (C, 1, 1)
+/// for the channels of images.
 fn per_channel(net: &Net, layer: &Layer, settings: &Message, x: ValueId) -> Result<Vec<usize>, Fault> {
-    let rank = net.shape(x).rank();
+    let shape = net.shape(x);
+    let rank = shape.rank();
     let axis = super::axis_of(layer, settings.i64("axis", 1)?, rank)?;
-    let axes = settings.i64("num_axes", 1)?;
-    if axis != 1 || axes != 1 {
+    let count = match settings.i64("num_axes", 1)? {
+        -1 => Some(rank - axis),
+        count => usize::try_from(count).ok().filter(|&count| axis + count <= rank),
+    };
+    let Some(count) = count else {
+        let given = settings.i64("num_axes", 1)?;
         return Err(
-            layer.fault(format!("axis = {axis}, num_axes = {axes}: only 1 and 1 (channels) are supported"))
+            layer.fault(format!("num_axes = {given} from axis {axis} leaves a bottom of {rank} axes"))
         );
+    };
+    if axis == 0 && count > 0 {
+        return Err(layer.fault("axis = 0: a parameter for each image of the batch is not supported"));
     }
-    let mut shape = vec![1; rank - 1];
-    shape[0] = channels(net, layer, x)?;
-    Ok(shape)
+    let mut sizes: Vec<usize> = shape[axis..axis + count].to_vec();
+    sizes.resize(rank - axis, 1);
+    Ok(sizes)
 }
 
 /// The second operand with axes of size 1 where the first has more, so that it repeats along them.

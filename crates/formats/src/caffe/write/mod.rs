@@ -1,0 +1,68 @@
+//! Networks as Caffe's: a description (`.prototxt`) and its weights (`.caffemodel`).
+//!
+//! ```text
+//! graph -> layers in Caffe's words (layers.rs) -> text (text.rs), and with the weights -> bytes (binary.rs)
+//! ```
+//!
+//! Every node becomes a layer or a few, blobs have the nodes' names, and outputs are the blobs that no layer reads.
+
+mod binary;
+mod blobs;
+mod layers;
+mod out;
+mod shapes;
+mod text;
+
+use std::path::Path;
+
+use ocellus_graph::Graph;
+use ocellus_tensor::Weights;
+
+use crate::{FormatError, check_weights, write_atomically};
+use out::Layers;
+
+/// Caffe's description of a network in its inference form.
+///
+/// Refused, by the node and its operation: what no layer of Caffe computes (padding on one side, GELU, GroupNorm, ...).
+///
+/// ```
+/// use ocellus_formats::caffe;
+/// use ocellus_graph::{Builder, Conv};
+/// let mut b = Builder::new("net");
+/// let x = b.input("data", [1, 3, 8, 8]);
+/// let x = b.conv2d("conv1", x, Conv::new(4, 3));
+/// b.output("conv1", x);
+/// let graph = b.finish()?;
+/// let text = caffe::to_prototxt(&graph)?;
+/// assert!(text.contains("type: \"Convolution\""));
+/// assert_eq!(caffe::parse_net(&text, "net.prototxt", &Default::default())?.params(), graph.params());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn to_prototxt(graph: &Graph) -> Result<String, FormatError> {
+    Ok(text::of(&described(graph)?, &graph.name))
+}
+
+/// Writes a network's description to `prototxt` and its weights to `caffemodel`, each replaced in one step.
+///
+/// Errors: as [`to_prototxt`]; weights that are not exactly the network's; a file that cannot be written.
+pub fn write(
+    prototxt: impl AsRef<Path>,
+    caffemodel: impl AsRef<Path>,
+    graph: &Graph,
+    weights: &Weights,
+) -> Result<(), FormatError> {
+    let layers = described(graph)?;
+    check_weights(graph, weights).map_err(|what| {
+        FormatError::malformed(graph.name.clone(), what, "it was not written: mend the model first")
+    })?;
+    let text = text::of(&layers, &graph.name);
+    write_atomically(caffemodel, |mut out| binary::network(&mut out, &layers, &graph.name, weights))?;
+    write_atomically(prototxt, |out| out.write_all(text.as_bytes()))
+}
+
+fn described(graph: &Graph) -> Result<Layers, FormatError> {
+    layers::of(graph).map_err(|(node, what)| {
+        let next = "no layer of Caffe does this: cut the network before it, or write another format";
+        FormatError::malformed(graph.name.clone(), format!("{node}: {what}"), next)
+    })
+}
