@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use ocellus::Options;
 
-use crate::commands::{bench, predict, run, summary, train, val};
+use crate::commands::{bench, convert, predict, run, summary, train, val};
 
 /// Convolutional networks: train them on images, see what they are, run them.
 #[derive(Debug, Parser)]
@@ -62,6 +62,8 @@ pub enum Command {
     Summary(summary::SummaryArgs),
     /// Put raw numbers through a network: outputs, and all gradients
     Run(run::RunArgs),
+    /// Carry a network from one format to another
+    Convert(convert::ConvertArgs),
     /// Measure a network's speed against this machine's own peak
     Bench(bench::BenchArgs),
 }

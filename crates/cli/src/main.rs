@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => commands::predict::run(args, &common),
         Command::Summary(args) => commands::summary::run(args, &common),
         Command::Run(args) => commands::run::run(args, &common),
+        Command::Convert(args) => commands::convert::run(args, &common),
         Command::Bench(args) => commands::bench::run(args, &common),
     };
     match done {

@@ -85,6 +85,7 @@ impl PrepareArgs {
             mean_file: self.mean_file.clone(),
             antialias: self.antialias,
             labels: self.labels.clone(),
+            classes: None,
         }
     }
 }
@@ -124,8 +125,7 @@ impl SourceArgs {
 pub struct Network {
     /// For one image, or as many as were asked for; in its inference form.
     pub graph: Graph,
-    /// Its own weights, if it has any.
-    weights: Option<Weights>,
+    found: Found,
     /// Whether it came from the zoo.
     pub is_made: bool,
 }
@@ -141,13 +141,17 @@ impl Network {
 
     /// What was found.
     pub fn of(found: Found) -> Network {
-        let Found { graph, weights, file, .. } = found;
-        Network { graph, weights, is_made: file.is_none() }
+        Network { graph: found.graph.clone(), is_made: found.file.is_none(), found }
+    }
+
+    /// The value of this name in Caffe, if it has another here.
+    pub fn blob(&self, name: &str) -> Option<String> {
+        self.found.blob(name)
     }
 
     /// The model's own weights, or new ones drawn by `seed`.
     pub fn weights(&self, seed: u64) -> Weights {
-        self.weights.clone().unwrap_or_else(|| initialise(&self.graph, seed))
+        self.found.weights.clone().unwrap_or_else(|| initialise(&self.graph, seed))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | begins with | kind |
 //! |---|---|
-//! | `\x89HDF\r\n\x1a\n` | HDF5 |
+//! | `\x89HDF\r\n\x1a\n` | HDF5: Caffe's or Keras's by its groups |
 //! | `PK\x03\x04` | zip: `.npz`, `.pt` or `.keras` by the members' names |
 //! | u64 N, then `{` | safetensors; Ocellus's own if its strings say so |
 //! | `\x80\x02` ... (a pickle), or a tar of such | an old PyTorch checkpoint |
@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use crate::hdf5::Hdf5;
 use crate::{FormatError, Model, safetensors};
 
 /// Bytes that are looked at.
@@ -38,15 +39,15 @@ pub enum Kind {
     Prototxt,
     /// A Caffe solver's description.
     Solver,
-    /// Caffe weights in Protocol Buffers' binary form.
+    /// Caffe weights, in Protocol Buffers' binary form or in HDF5.
     CaffeModel,
     /// A Caffe mean image.
     BinaryProto,
-    /// A Caffe solver's state.
+    /// A Caffe solver's state, of either form.
     SolverState,
-    /// HDF5: Caffe's or Keras's.
+    /// HDF5 that is neither Caffe's nor Keras's.
     Hdf5,
-    /// A `.keras` archive.
+    /// A Keras model or its weights: HDF5 or a `.keras` archive.
     Keras,
     /// A network in this program's text form.
     Text,
@@ -78,6 +79,7 @@ impl Kind {
             {
                 Some(Kind::Native)
             }
+            Some(Kind::Hdf5) => Some(Hdf5::open(path).map_or(Kind::Hdf5, |file| of_hdf5(&file))),
             kind => kind,
         })
     }
@@ -97,7 +99,7 @@ impl Kind {
             Kind::BinaryProto => "a Caffe mean image",
             Kind::SolverState => "a Caffe solver state",
             Kind::Hdf5 => "an HDF5 file",
-            Kind::Keras => "a Keras archive",
+            Kind::Keras => "a Keras model",
             Kind::Text => "a network's text form",
         }
     }
@@ -119,6 +121,26 @@ fn of_head(head: &[u8], name: &str) -> Option<Kind> {
         }
         _ if is_text(head) => of_text(&String::from_utf8_lossy(head)),
         _ => of_message(head, name),
+    }
+}
+
+/// Caffe's weights lie in `/data`, its solvers' states beside `/iter`; Keras names its layers in attributes.
+fn of_hdf5(file: &Hdf5) -> Kind {
+    let has_layers = |path: &str| {
+        let names = ["layer_names", "model_config", "keras_version"];
+        names.iter().any(|name| file.texts(path, name).is_ok_and(|found| found.is_some()))
+    };
+    if file.has_group("/history") && file.has_array("/iter") {
+        Kind::SolverState
+    } else if has_layers("/")
+        || file.has_group("/model_weights")
+        || file.has_group("/_layer_checkpoint_dependencies")
+    {
+        Kind::Keras
+    } else if file.has_group("/data") && !file.has_group("/layers") {
+        Kind::CaffeModel
+    } else {
+        Kind::Hdf5
     }
 }
 
@@ -211,6 +233,23 @@ mod tests {
         assert_eq!(kind(b"\x08\x90\x4e\x12\x02ab", "a.solverstate"), Some(Kind::SolverState));
         assert_eq!(kind(b"\xff\xd8\xff\xe0", "cat.jpg"), None);
         assert_eq!(kind(b"", "empty.onnx"), None);
+    }
+
+    #[test]
+    fn hdf5_is_told_apart_by_its_groups() {
+        let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"));
+        for (name, kind) in [
+            ("models/caffe/cifar10_quick_iter_5000.caffemodel.h5", Kind::CaffeModel),
+            ("models/keras/gender_mini_xception.hdf5", Kind::Keras),
+            ("hdf5/sample_data.h5", Kind::Hdf5),
+        ] {
+            let path = folder.join(name);
+            if path.exists() {
+                assert_eq!(Kind::of(path).unwrap(), Some(kind), "{name}");
+            } else {
+                println!("skipped: {} is not there", path.display());
+            }
+        }
     }
 
     #[test]

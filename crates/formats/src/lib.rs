@@ -9,6 +9,7 @@
 mod atomic;
 pub mod caffe;
 mod error;
+pub mod hdf5;
 mod kind;
 mod match_report;
 mod model;

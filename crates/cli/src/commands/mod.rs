@@ -1,6 +1,7 @@
 //! The commands, a file each: what may be said, what is done, what is printed.
 
 pub mod bench;
+pub mod convert;
 pub mod predict;
 pub mod run;
 pub mod summary;

@@ -19,7 +19,8 @@ Examples:
   ocellus run resnet18 --weights w.safetensors --input input=x.npy --input label=t.npy \\
       --output output=y.npy --train-mode --backward loss --grads g.npz
 
-Each input has the shape of its file. NAME after --output is an output, a loss, or any node. With --backward a
+Each input has the shape of its file. NAME after --output is an output, a loss, or any node; for
+networks of Caffe also a blob, after the layers that work on it in place. With --backward a
 classifier gets the input `label` (class indices) and the loss `loss` (mean softmax cross-entropy); g.npz holds one
 array per trained parameter and one per input that the loss depends on.";
 
@@ -74,7 +75,7 @@ pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<()> {
         bail!("nothing is asked for; add --output NAME=FILE.npy or --backward LOSS --grads FILE.npz");
     }
     let inputs = read_inputs(&args)?;
-    let (mut graph, weights) = network(&args, &inputs, common)?;
+    let (network, mut graph, weights) = network(&args, &inputs, common)?;
     if args.train_mode {
         graph = graph.for_training()?;
     }
@@ -82,7 +83,7 @@ pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<()> {
         graph = with_loss(graph, loss)?;
     }
     for (name, _) in &args.outputs {
-        expose(&mut graph, name)?;
+        expose(&mut graph, name, network.blob(name))?;
     }
     let slopes = match &args.backward {
         Some(loss) => with_gradients(&mut graph, loss, &args)?,
@@ -101,7 +102,11 @@ fn read_inputs(args: &RunArgs) -> anyhow::Result<Vec<(String, Tensor)>> {
 }
 
 /// The network for inputs of these shapes, and its weights.
-fn network(args: &RunArgs, inputs: &[(String, Tensor)], common: &Common) -> anyhow::Result<(Graph, Weights)> {
+fn network(
+    args: &RunArgs,
+    inputs: &[(String, Tensor)],
+    common: &Common,
+) -> anyhow::Result<(Network, Graph, Weights)> {
     let image = inputs.iter().find_map(|(_, tensor)| <[usize; 4]>::try_from(tensor.shape().dims()).ok());
     let is_empty = |tensor: &Tensor| tensor.data().is_empty();
     if let Some((name, _)) = inputs.iter().find(|(_, tensor)| is_empty(tensor)) {
@@ -132,7 +137,7 @@ fn network(args: &RunArgs, inputs: &[(String, Tensor)], common: &Common) -> anyh
         Some(file) => read_weights(file, &graph)?,
         None => network.weights(common.seed()),
     };
-    Ok((graph, weights))
+    Ok((network, graph, weights))
 }
 
 fn read_weights(file: &std::path::Path, graph: &Graph) -> anyhow::Result<Weights> {
@@ -159,12 +164,15 @@ fn with_loss(graph: Graph, loss: &str) -> anyhow::Result<Graph> {
 }
 
 /// Makes sure that `name` is handed out: an output, a loss, or the first value of a node.
-fn expose(graph: &mut Graph, name: &str) -> anyhow::Result<()> {
+///
+/// A blob of Caffe is what the last layer that works on it in place leaves in it.
+fn expose(graph: &mut Graph, name: &str, blob: Option<String>) -> anyhow::Result<()> {
     let is_known = graph.find_output(name).is_some() || graph.losses().iter().any(|loss| loss.name == name);
     if is_known {
         return Ok(());
     }
-    let Some(value) = graph.find_node(name).and_then(|id| graph.node(id).outputs.first().copied()) else {
+    let node = blob.as_deref().unwrap_or(name);
+    let Some(value) = graph.find_node(node).and_then(|id| graph.node(id).outputs.first().copied()) else {
         let outputs: Vec<&str> = graph.outputs().iter().map(|output| output.name.as_str()).collect();
         bail!(
             "{} has no output, loss or node called {name}; its outputs are {}",

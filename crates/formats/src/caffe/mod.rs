@@ -12,6 +12,7 @@ mod net;
 mod options;
 mod rules;
 mod solver;
+mod stored;
 mod text;
 mod upgrade;
 mod weights;
@@ -19,6 +20,7 @@ mod wire;
 mod wire_out;
 mod write;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -32,12 +34,10 @@ pub use weights::SolverState;
 pub use write::{to_prototxt, write};
 
 use crate::FormatError;
+use crate::hdf5::{Hdf5, MAGIC};
 use wire::Wire;
 
 const DAMAGED: &str = "it is damaged or of another kind: take another copy";
-
-/// How HDF5 files begin.
-const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// Reads the network described at `path`, as it is in the phase and for the sizes of `options`.
 ///
@@ -56,8 +56,18 @@ const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 /// # Ok::<(), ocellus_formats::FormatError>(())
 /// ```
 pub fn read_net(path: impl AsRef<Path>, options: &NetOptions) -> Result<Graph, FormatError> {
+    Ok(read_net_and_blobs(path, options)?.0)
+}
+
+/// Reads the network as [`read_net`] does, and says which value each of Caffe's blobs holds in the end, where that is
+/// not the value of its name: behind `conv1` with a ReLU in place, the blob `conv1` holds the ReLU's value.
+pub fn read_net_and_blobs(
+    path: impl AsRef<Path>,
+    options: &NetOptions,
+) -> Result<(Graph, BTreeMap<String, String>), FormatError> {
     let (text, file) = read_text(path.as_ref())?;
-    parse_net(&text, &file, options)
+    let built = text::parse(&text).and_then(|message| net::build(&message, options));
+    built.map_err(|fault| fault.of(&file))
 }
 
 /// The network that `text` describes; `file` is what errors call it.
@@ -71,7 +81,7 @@ pub fn read_net(path: impl AsRef<Path>, options: &NetOptions) -> Result<Graph, F
 /// ```
 pub fn parse_net(text: &str, file: &str, options: &NetOptions) -> Result<Graph, FormatError> {
     let built = text::parse(text).and_then(|message| net::build(&message, options));
-    built.map_err(|fault| fault.of(file))
+    built.map(|(graph, _)| graph).map_err(|fault| fault.of(file))
 }
 
 /// Reads the solver described at `path`.
@@ -85,19 +95,31 @@ pub fn parse_solver(text: &str, file: &str) -> Result<Solver, FormatError> {
     text::parse(text).and_then(|message| solver::read(&message)).map_err(|fault| fault.of(file))
 }
 
-/// Reads the parameters of `graph` from the binary caffemodel at `path`, by layer name.
+/// Reads the parameters of `graph` from the caffemodel at `path`, binary or HDF5, by layer name.
 ///
 /// Layers that the graph does not have are passed over, and parameters that the file does not have are not there:
 /// [`crate::match_report`] tells. A BatchNorm's sums are divided by its factor.
 ///
 /// An error if the file is damaged, or holds a parameter in another shape or a layer with another number of blobs.
 pub fn read_weights(path: impl AsRef<Path>, graph: &Graph) -> Result<Weights, FormatError> {
-    read_binary(path.as_ref(), |wire, end| weights::network(wire, end, graph))
+    let path = path.as_ref();
+    if is_hdf5(path)? {
+        return stored::network(&Hdf5::open(path)?, graph);
+    }
+    read_binary(path, |wire, end| weights::network(wire, end, graph))
 }
 
 /// Reads the parameters of `graph` from a caffemodel already in memory; `file` is what errors call it.
 pub fn decode_weights(bytes: &[u8], file: &str, graph: &Graph) -> Result<Weights, FormatError> {
+    if bytes.starts_with(MAGIC) {
+        return stored::network(&Hdf5::decode(bytes, file)?, graph);
+    }
     decode_binary(bytes, file, |wire, end| weights::network(wire, end, graph))
+}
+
+/// Whether the HDF5 file at `path` holds weights as Caffe keeps them.
+pub fn is_stored_network(path: impl AsRef<Path>) -> Result<bool, FormatError> {
+    Ok(Hdf5::open(path)?.has_group(stored::NETWORK))
 }
 
 /// Reads a mean image, or any other blob that stands alone: a `.binaryproto`. Its shape is usually (1, C, H, W).
@@ -110,13 +132,20 @@ pub fn decode_mean(bytes: &[u8], file: &str) -> Result<Tensor, FormatError> {
     decode_binary(bytes, file, blob::read)
 }
 
-/// Reads a binary solverstate: the iteration and the momenta.
+/// Reads a solverstate, binary or HDF5: the iteration and the solver's memory.
 pub fn read_solver_state(path: impl AsRef<Path>) -> Result<SolverState, FormatError> {
-    read_binary(path.as_ref(), weights::solver_state)
+    let path = path.as_ref();
+    if is_hdf5(path)? {
+        return stored::solver_state(&Hdf5::open(path)?);
+    }
+    read_binary(path, weights::solver_state)
 }
 
 /// Reads a solverstate already in memory; `file` is what errors call it.
 pub fn decode_solver_state(bytes: &[u8], file: &str) -> Result<SolverState, FormatError> {
+    if bytes.starts_with(MAGIC) {
+        return stored::solver_state(&Hdf5::decode(bytes, file)?);
+    }
     decode_binary(bytes, file, weights::solver_state)
 }
 
@@ -145,8 +174,7 @@ fn read_binary<T>(
     let source = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
     let length = source.metadata().map_err(|cause| FormatError::read(path, cause))?.len();
     let mut source = BufReader::with_capacity(1 << 16, source);
-    let start = source.fill_buf().map_err(|cause| FormatError::read(path, cause))?;
-    refuse_hdf5(start, &file)?;
+    refuse_hdf5(source.fill_buf().map_err(|cause| FormatError::read(path, cause))?, &file)?;
     decode(&mut Wire::new(&mut source), length).map_err(|what| FormatError::malformed(file, what, DAMAGED))
 }
 
@@ -161,10 +189,20 @@ fn decode_binary<T>(
         .map_err(|what| FormatError::malformed(file, what, DAMAGED))
 }
 
+fn is_hdf5(path: &Path) -> Result<bool, FormatError> {
+    let mut start = Vec::new();
+    let source = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
+    source
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut start)
+        .map_err(|cause| FormatError::read(path, cause))?;
+    Ok(start == MAGIC)
+}
+
 fn refuse_hdf5(start: &[u8], file: &str) -> Result<(), FormatError> {
-    if start.starts_with(HDF5) {
-        let next = "save it as a binary .caffemodel (snapshot_format: BINARYPROTO)";
-        return Err(FormatError::malformed(file, "it is an HDF5 file, which is not read here", next));
+    if start.starts_with(MAGIC) {
+        let next = "give a file in Caffe's binary form";
+        return Err(FormatError::malformed(file, "it is an HDF5 file, as which only weights are kept", next));
     }
     Ok(())
 }

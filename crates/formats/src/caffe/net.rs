@@ -3,7 +3,7 @@
 //! Caffe's blobs are names for values: a layer whose top has its bottom's name works in place, which here merely gives
 //! the name to the new value, and a blob that several layers read needs no split.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ocellus_graph::ops::{Reduce, ReduceKind};
 use ocellus_graph::{Graph, GraphError, Init, Op, ParamSpec, Role, ValueId};
@@ -32,8 +32,12 @@ pub(in crate::caffe) struct Net<'o> {
     dropouts: u64,
 }
 
+/// A network, and the value that each of Caffe's blobs holds in the end, where that is not the node of its name: a layer
+/// that works in place leaves its own value in the blob of the layer before it.
+pub(in crate::caffe) type Built = (Graph, BTreeMap<String, String>);
+
 /// The whole network of `message`.
-pub(in crate::caffe) fn build(message: &Message, options: &NetOptions) -> Result<Graph, Fault> {
+pub(in crate::caffe) fn build(message: &Message, options: &NetOptions) -> Result<Built, Fault> {
     message.only("the network", &NET_FIELDS)?;
     let name = message.text("name")?.unwrap_or("").to_string();
     let mut net = Net {
@@ -151,7 +155,7 @@ impl Net<'_> {
     }
 
     /// Blobs that nothing reads are handed out, losses and inputs aside.
-    fn finish(mut self) -> Graph {
+    fn finish(mut self) -> Built {
         for name in &self.unread {
             let value = self.blobs[name];
             let is_loss = self.graph.losses().iter().any(|loss| loss.value == value || loss.name == *name);
@@ -159,7 +163,10 @@ impl Net<'_> {
                 self.graph.add_output(name.clone(), value);
             }
         }
-        self.graph
+        let of = |value: ValueId| self.graph.value(value).name.clone();
+        let held = self.blobs.iter().map(|(blob, &value)| (blob.clone(), of(value)));
+        let blobs = held.filter(|(blob, value)| blob != value).collect();
+        (self.graph, blobs)
     }
 
     pub(in crate::caffe) fn shape(&self, value: ValueId) -> &Shape {

@@ -29,7 +29,7 @@ const V2: Generation = Generation { name: 1, blobs: 7, inner: None };
 const V1: Generation = Generation { name: 4, blobs: 6, inner: Some(1) };
 const V0: Generation = Generation { name: 1, blobs: 50, inner: None };
 
-/// What a binary solverstate holds.
+/// What a solverstate holds.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct SolverState {
     /// Iterations done.
@@ -101,7 +101,7 @@ impl StoredLayer {
             return Ok(());
         }
         if let (Some(mean), Some(var)) = (param("running_mean"), param("running_var")) {
-            return self.assign_statistics([mean, var], weights);
+            return assign_statistics(&self.name, [mean, var], self.blobs, weights);
         }
         let (weight, bias) = (param("weight"), param("bias"));
         let expected = match (weight, bias) {
@@ -126,21 +126,26 @@ impl StoredLayer {
         }
         Ok(())
     }
+}
 
-    /// Sums of means and variances, and the factor that both have to be divided by.
-    fn assign_statistics(self, params: [&Param; 2], weights: &mut Weights) -> Result<(), String> {
-        let count = self.blobs.len();
-        if !(2..=3).contains(&count) {
-            return Err(format!("layer {} has {count} blobs, a BatchNorm of Caffe has 3", self.name));
-        }
-        let factor = self.blobs.get(2).map_or(1.0, |blob| blob.data().first().copied().unwrap_or(0.0));
-        let share = if factor == 0.0 { 0.0 } else { 1.0 / factor };
-        for (param, mut blob) in params.into_iter().zip(self.blobs) {
-            blob.data_mut().iter_mut().for_each(|x| *x *= share);
-            put(param, blob, weights)?;
-        }
-        Ok(())
+/// Sums of means and variances, and the factor that both have to be divided by.
+pub(super) fn assign_statistics(
+    layer: &str,
+    params: [&Param; 2],
+    blobs: Vec<Tensor>,
+    weights: &mut Weights,
+) -> Result<(), String> {
+    let count = blobs.len();
+    if !(2..=3).contains(&count) {
+        return Err(format!("layer {layer} has {count} blobs, a BatchNorm of Caffe has 3"));
     }
+    let factor = blobs.get(2).map_or(1.0, |blob| blob.data().first().copied().unwrap_or(0.0));
+    let share = if factor == 0.0 { 0.0 } else { 1.0 / factor };
+    for (param, mut blob) in params.into_iter().zip(blobs) {
+        blob.data_mut().iter_mut().for_each(|x| *x *= share);
+        put(param, blob, weights)?;
+    }
+    Ok(())
 }
 
 /// Whether the layer's node reads a bias that has another layer's name.
@@ -150,7 +155,7 @@ fn has_shared_bias(graph: &Graph, layer: &str) -> bool {
 }
 
 /// The blob under the parameter's name, in its shape.
-fn put(param: &Param, blob: Tensor, weights: &mut Weights) -> Result<(), String> {
+pub(super) fn put(param: &Param, blob: Tensor, weights: &mut Weights) -> Result<(), String> {
     if !matches!(shapes_meet(&param.shape, blob.shape()), Fate::Matched | Fate::Reshaped) {
         return Err(format!("{} has shape {}, the network needs {}", param.name, blob.shape(), param.shape));
     }

@@ -10,6 +10,7 @@
 mod error;
 mod guess;
 mod prepare;
+mod save;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,11 @@ use serde_json::Value;
 
 pub use error::LoadError;
 pub use prepare::{Preparation, read_labels};
+pub use save::{Saved, save};
 pub use weights::{Fitted, weights_for};
+
+/// Where [`Found::info`] keeps the values of Caffe's blobs.
+const BLOBS: &str = "blobs";
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,6 +87,12 @@ impl Found {
     fn of_model(model: Model) -> Self {
         let Model { graph, weights, classes, preprocess, info } = model;
         Found { weights: Some(weights), classes, preprocess, info, ..Found::new(graph) }
+    }
+
+    /// The value that Caffe's blob `name` holds after the layers that work on it in place, if it is not called so here.
+    pub fn blob(&self, name: &str) -> Option<String> {
+        let blobs: BTreeMap<String, String> = serde_json::from_str(self.info.get(BLOBS)?).ok()?;
+        blobs.get(name).cloned()
     }
 
     /// The model; an error if there are no weights.
@@ -171,19 +182,29 @@ fn from_file(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
     })?;
     let mut found = match kind {
         Kind::Native => Found::of_model(Model::load(file)?),
-        Kind::Prototxt => Found::new(caffe::read_net(file, &net_options(ask))?),
+        Kind::Prototxt => described_by_caffe(file, ask)?,
         Kind::Text => Found::new(read_text(file)?),
-        Kind::CaffeModel | Kind::Hdf5 => from_caffe_weights(file, ask)?,
+        Kind::CaffeModel => from_caffe_weights(file, ask)?,
         Kind::Tensors | Kind::Npz | Kind::Torch => from_tensors(file, kind, ask)?,
         kind => return Err(refusal(file, kind)),
     };
     if let Some(shape) = ask.input {
         found.graph = with_image_input(&found.graph, shape)?;
-    } else if matches!(kind, Kind::Prototxt | Kind::CaffeModel | Kind::Hdf5) {
+    } else if matches!(kind, Kind::Prototxt | Kind::CaffeModel) {
         // Caffe's descriptions come with a batch, which is no property of the network.
         found.graph = found.graph.with_batch(1).unwrap_or(found.graph);
     }
     found.file = Some((file.to_owned(), kind));
+    Ok(found)
+}
+
+/// What the values of Caffe's blobs are called is kept, as JSON, where they have other names.
+fn described_by_caffe(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
+    let (graph, blobs) = caffe::read_net_and_blobs(file, &net_options(ask))?;
+    let mut found = Found::new(graph);
+    if !blobs.is_empty() {
+        found.info.insert(BLOBS.into(), serde_json::json!(blobs).to_string());
+    }
     Ok(found)
 }
 

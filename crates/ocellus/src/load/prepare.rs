@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use ocellus_data::{ChannelOrder, Fit, Preprocess};
 use ocellus_formats::{FormatError, Kind, caffe, npy};
 use ocellus_tensor::Tensor;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Found, LoadError, with_image_input};
@@ -23,12 +23,12 @@ use super::{Found, LoadError, with_image_input};
 /// What a mean image is called among the network's parameters.
 const MEAN_IMAGE: &str = "mean_image";
 /// The longest TOML that is read, in bytes.
-const LONGEST: u64 = 1 << 16;
+const LONGEST: u64 = 4 << 20;
 /// The longest list of class names that is read, in bytes.
 const LONGEST_LABELS: u64 = 64 << 20;
 
 /// Preprocessing as it is given; what is `None` stays as it is, or as is usual.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Preparation {
     /// The shorter side before the crop (both sides with `fit = "stretch"` and a square input), in pixels.
@@ -52,12 +52,38 @@ pub struct Preparation {
     pub antialias: Option<bool>,
     /// A file with one class name per line, by class index.
     pub labels: Option<PathBuf>,
+    /// The class names themselves.
+    pub classes: Option<Vec<String>>,
 }
 
 impl Preparation {
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
         *self == Preparation::default()
+    }
+
+    /// All that is known about a model, to be kept beside it.
+    pub fn of(preprocess: Option<&Preprocess>, classes: &[String]) -> Preparation {
+        let mut said = Preparation::default();
+        said.classes = (!classes.is_empty()).then(|| classes.to_vec());
+        if let Some(known) = preprocess {
+            let [height, width] = known.size;
+            said.resize = known.resize;
+            said.fit = Some(known.fit);
+            said.crop = (height == width).then_some(height);
+            said.bgr = Some(known.order == ChannelOrder::Bgr);
+            said.scale = Some(known.scale);
+            said.mean = Some(known.mean.clone());
+            said.std = Some(known.std.clone());
+            said.antialias = Some(known.antialias);
+        }
+        said
+    }
+
+    /// The TOML that [`Preparation::beside`] reads.
+    pub fn to_toml(&self) -> Result<String, LoadError> {
+        toml::to_string(self)
+            .map_err(|cause| LoadError::Setting(format!("preprocessing cannot be kept: {cause}")))
     }
 
     /// Reads the TOML that stands beside a model: its name with the ending `.toml`, in the place of its own or behind it.
@@ -85,11 +111,15 @@ impl Preparation {
     ///
     /// Errors: the network does not take one image, a file cannot be read, or the settings do not fit the network.
     pub fn apply(&self, found: &mut Found) -> Result<(), LoadError> {
+        if let Some(classes) = &self.classes {
+            found.classes = classes.clone();
+            check_labels(found, Path::new("the classes"))?;
+        }
         if let Some(file) = &self.labels {
             found.classes = read_labels(file)?;
             check_labels(found, file)?;
         }
-        if (Preparation { labels: None, ..self.clone() }).is_empty() {
+        if (Preparation { labels: None, classes: None, ..self.clone() }).is_empty() {
             return Ok(());
         }
         if let Some(side) = self.crop {
@@ -155,8 +185,7 @@ fn current(found: &Found) -> Result<Preprocess, LoadError> {
         return Ok(Preprocess { size, ..known });
     }
     let usual = Preprocess::new(channels, size);
-    let from_caffe =
-        matches!(found.file, Some((_, Kind::Prototxt | Kind::CaffeModel | Kind::Hdf5 | Kind::Solver)));
+    let from_caffe = matches!(found.file, Some((_, Kind::Prototxt | Kind::CaffeModel)));
     Ok(if from_caffe { Preprocess { scale: 1.0, antialias: false, ..usual } } else { usual })
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use ocellus_graph::ops::{Activation, BatchNorm, Binary, BinaryKind, Reduce, ReduceKind, Statistics};
-use ocellus_graph::{Graph, Init, Node, Op, ParamId, ValueId};
+use ocellus_graph::{Graph, Init, Node, NodeId, Op, ParamId, ValueId};
 
 use super::out::{Blob, Field, Layer, Layers, Param};
 
@@ -71,10 +71,26 @@ impl Writer<'_> {
         for (index, value) in self.graph.values().iter().enumerate() {
             let id = ValueId(index as u32);
             if self.graph.param_of(id).is_none() && !self.blobs.contains_key(&id) {
-                let name = self.free(&value.name);
+                let name = match self.in_place(id, &readers) {
+                    Some(blob) => blob,
+                    None => self.free(&value.name),
+                };
                 self.blobs.insert(id, name);
             }
         }
+    }
+
+    /// The blob that a ReLU or Dropout works on in place, as Caffe's networks have it: nobody else reads it.
+    fn in_place(&self, value: ValueId, readers: &[Vec<NodeId>]) -> Option<String> {
+        let node = self.graph.node(self.graph.producer(value)?);
+        let can = matches!(
+            node.op,
+            Op::Dropout(_) | Op::Activation(Activation::Relu | Activation::LeakyRelu { .. })
+        );
+        let x = *node.inputs.first()?;
+        let is_made = self.graph.producer(x).is_some() && readers[x.index()].len() == 1;
+        let is_output = self.graph.outputs().iter().any(|output| output.value == x);
+        if can && is_made && !is_output { self.blobs.get(&x).cloned() } else { None }
     }
 
     /// A name that no blob has yet.

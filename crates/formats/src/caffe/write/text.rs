@@ -58,7 +58,9 @@ fn real(value: f32) -> String {
 fn filler(init: &Init) -> String {
     match *init {
         Init::Uniform { low, high } => format!("type: \"uniform\" min: {low} max: {high}"),
-        Init::Normal { mean, std } | Init::TruncatedNormal { mean, std } => format!("type: \"gaussian\" mean: {mean} std: {std}"),
+        Init::Normal { mean, std } | Init::TruncatedNormal { mean, std } => {
+            format!("type: \"gaussian\" mean: {mean} std: {std}")
+        }
         Init::VarianceScaling { fan, distribution, .. } => {
             let name = if distribution == Distribution::Uniform { "xavier" } else { "msra" };
             let norm = match fan {

@@ -1,0 +1,100 @@
+//! HDF5 files of Caffe, whole and damaged.
+
+use std::path::{Path, PathBuf};
+
+use ocellus_engine::{Options, Session};
+use ocellus_formats::caffe::{self, NetOptions};
+use ocellus_formats::hdf5::Hdf5;
+use ocellus_formats::{match_report, safetensors};
+
+fn data(name: &str) -> Option<PathBuf> {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")).join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: {} is not there", path.display());
+    None
+}
+
+#[test]
+fn weights_of_an_hdf5_caffemodel_give_the_reference_outputs() {
+    let (Some(net), Some(weights), Some(reference)) = (
+        data("models/caffe/cifar10_quick.prototxt"),
+        data("models/caffe/cifar10_quick_iter_5000.caffemodel.h5"),
+        data("models/caffe/cifar10_quick_h5_ref.safetensors"),
+    ) else {
+        return;
+    };
+    let reference = safetensors::read(reference).unwrap();
+    let graph = caffe::read_net(net, &NetOptions::default()).unwrap();
+    let weights = caffe::read_weights(weights, &graph).unwrap();
+    assert!(match_report(&graph, &weights).is_complete());
+    let Some(mean) = data("models/caffe/cifar10_mean.binaryproto") else { return };
+    let (images, mean) = (&reference.weights["image_rgb_planar"], caffe::read_mean(mean).unwrap());
+    let input: Vec<f32> = images.data().iter().zip(mean.data().iter().cycle()).map(|(x, m)| x - m).collect();
+    let graph = graph.with_batch(images.shape()[0]).unwrap();
+    let mut session = Session::new(&graph, &Options::default().with_threads(1)).unwrap();
+    session.load(&weights).unwrap();
+    session.set_input("data", &input).unwrap();
+    session.run();
+    let (got, wanted) = (session.output("prob").unwrap(), reference.weights["prob"].data());
+    let worst = got.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    println!("largest difference {worst:e}");
+    assert!(got.len() == wanted.len() && worst < 1e-4, "{worst}");
+}
+
+#[test]
+fn data_for_training_is_read_whole_and_row_by_row() {
+    let Some(path) = data("hdf5/sample_data.h5") else { return };
+    let file = Hdf5::open(path).unwrap();
+    assert_eq!(file.shape("/data").unwrap(), [10, 8, 6, 5]);
+    let whole = file.tensor("/data").unwrap();
+    let row = 8 * 6 * 5;
+    assert_eq!(file.rows("/data", 3, 2).unwrap(), whole.data()[3 * row..5 * row]);
+    assert_eq!(file.shape("/label").unwrap(), [10, 1]);
+    let sentence = file.rows("/data", 9, 2).unwrap_err().to_string();
+    assert!(sentence.contains("10 rows") && sentence.contains("2 from row 9"), "{sentence}");
+    assert!(file.tensor("/nothing").unwrap_err().to_string().contains("/nothing"));
+}
+
+/// Whatever is wrong with a file, reading it gives numbers or a sentence.
+#[test]
+fn damaged_files_never_panic() {
+    for name in ["hdf5/sample_data.h5", "models/caffe/cifar10_quick_iter_5000.caffemodel.h5"] {
+        let (Some(path), Some(net)) = (data(name), data("models/caffe/cifar10_quick.prototxt")) else {
+            return;
+        };
+        let bytes = std::fs::read(path).unwrap();
+        let graph = caffe::read_net(net, &NetOptions::default()).unwrap();
+        let touch = |bytes: &[u8]| {
+            if let Err(fault) = caffe::decode_weights(bytes, "damaged.h5", &graph) {
+                assert!(fault.to_string().contains("damaged.h5"), "{fault}");
+            }
+            if let Ok(file) = Hdf5::decode(bytes, "damaged.h5") {
+                for array in file.arrays("/").unwrap_or_default() {
+                    let _ = file.tensor(&array);
+                    let _ = file.rows(&array, 0, 1);
+                }
+            }
+        };
+        let step = (bytes.len() / 300).next_multiple_of(64);
+        for length in (0..bytes.len()).step_by(step) {
+            touch(&bytes[..length]);
+        }
+        // Every bit of the structures is flipped once; of the numbers, some.
+        let mut seed = 1_u64;
+        for i in 0..600 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let at = if i < 400 {
+                (seed >> 33) as usize % 8192.min(bytes.len())
+            } else {
+                (seed >> 33) as usize % bytes.len()
+            };
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << (seed % 8);
+            touch(&changed);
+            changed[at] = 0xff;
+            touch(&changed);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A model into a file of any kind, by the file's name.
+//!
+//! | name | what is written |
+//! |---|---|
+//! | `.safetensors` | this program's own: network, weights, classes, preprocessing |
+//! | `.prototxt` or `.caffemodel` | Caffe: the description and, beside it, the weights |
+//! | `.npz` | the weights alone |
+//! | `.txt`, `.net` | the network's text form alone |
+//!
+//! What a format has no place for (preprocessing, class names) goes into a TOML of the model's name beside it, where
+//! [`super::open`] finds it again.
+
+use std::path::{Path, PathBuf};
+
+use ocellus_data::Preprocess;
+use ocellus_formats::{FormatError, caffe, npz, write_atomically};
+use ocellus_graph::{Graph, to_text};
+
+use super::{Found, LoadError, Preparation};
+
+/// Endings that are written, for sentences.
+const ENDINGS: &str = ".safetensors, .prototxt, .caffemodel, .npz, .txt or .net";
+
+/// What was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Saved {
+    /// The files, the asked for first.
+    pub files: Vec<PathBuf>,
+    /// What the format has no place for and is not in any of them.
+    pub left_out: Vec<&'static str>,
+}
+
+/// Writes `found` in its inference form to `path`, as its name says; files there are replaced.
+///
+/// Errors: the name's ending is not known; the format needs weights and there are none; the network has an operation
+/// that the format does not; a file cannot be written.
+pub fn save(found: &Found, path: &Path) -> Result<Saved, LoadError> {
+    let mut found = found.clone();
+    // A description that only measures has no inference form; it is written as it is.
+    found.graph = found.graph.for_inference().unwrap_or(found.graph);
+    if let Some(weights) = &mut found.weights {
+        weights.retain(|name, _| found.graph.find_param(name).is_some());
+    }
+    match ending(path).as_str() {
+        "safetensors" => {
+            found.into_model()?.save(path)?;
+            Ok(Saved { files: vec![path.into()], ..Saved::default() })
+        }
+        "prototxt" | "caffemodel" => to_caffe(&found, path),
+        "npz" => {
+            npz::write(path, &found.clone().into_model()?.weights)?;
+            let saved = Saved { files: vec![path.into()], left_out: vec!["the network"] };
+            with_preparation(&found, path, saved)
+        }
+        "txt" | "net" => {
+            write_text(path, &text_of(&found.graph, path)?)?;
+            let left_out = if found.weights.is_some() { vec!["the weights"] } else { vec![] };
+            with_preparation(&found, path, Saved { files: vec![path.into()], left_out })
+        }
+        _ => {
+            let what = format!("{} says no format of networks", path.display());
+            Err(LoadError::Setting(format!("{what}; end its name in {ENDINGS}")))
+        }
+    }
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().map_or(String::new(), |ending| ending.to_string_lossy().to_lowercase())
+}
+
+fn to_caffe(found: &Found, path: &Path) -> Result<Saved, LoadError> {
+    let (text, binary) = (path.with_extension("prototxt"), path.with_extension("caffemodel"));
+    let files = match &found.weights {
+        Some(weights) => {
+            caffe::write(&text, &binary, &found.graph, weights)?;
+            vec![text, binary]
+        }
+        None => {
+            write_text(&text, &caffe::to_prototxt(&found.graph)?)?;
+            vec![text]
+        }
+    };
+    with_preparation(found, path, Saved { files, ..Saved::default() })
+}
+
+/// Writes the TOML beside the model, if there is anything to say.
+fn with_preparation(found: &Found, path: &Path, mut saved: Saved) -> Result<Saved, LoadError> {
+    let known = match &found.preprocess {
+        Some(value) => serde_json::from_value::<Preprocess>(value.clone()).ok(),
+        None => None,
+    };
+    let said = Preparation::of(known.as_ref(), &found.classes);
+    if !said.is_empty() {
+        let beside = path.with_extension("toml");
+        write_text(&beside, &said.to_toml()?)?;
+        saved.files.push(beside);
+    }
+    Ok(saved)
+}
+
+fn text_of(graph: &Graph, path: &Path) -> Result<String, LoadError> {
+    Ok(to_text(graph).map_err(|cause| {
+        let next = "write another format";
+        FormatError::malformed(path.display().to_string(), cause.to_string(), next)
+    })?)
+}
+
+fn write_text(path: &Path, text: &str) -> Result<(), LoadError> {
+    Ok(write_atomically(path, |out| out.write_all(text.as_bytes()))?)
+}
