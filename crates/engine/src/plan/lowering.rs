@@ -9,7 +9,7 @@ use ocellus_kernels::layout::{BLOCK, blocked_len};
 
 use super::{Buffer, BufferId, Kernel, Lifetime, Step};
 use crate::Options;
-use crate::passes::Group;
+use crate::passes::{Group, Home, homes};
 
 /// How a value lies in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub struct Lowering<'a> {
     plain: Vec<Option<BufferId>>,
     blocked: Vec<Option<BufferId>>,
     written: Vec<bool>,
+    /// By value: where in a larger one it is to be made.
+    homes: Vec<Option<Home>>,
+    /// By value: room that was made for its parts before it.
+    rooms: Vec<Option<BufferId>>,
 }
 
 impl<'a> Lowering<'a> {
@@ -44,6 +48,8 @@ impl<'a> Lowering<'a> {
             plain: vec![None; values],
             blocked: vec![None; values],
             written: written_params(graph),
+            homes: homes(graph),
+            rooms: vec![None; values],
         };
         let params = graph.params().iter().map(|p| p.value);
         for value in params.chain(graph.inputs().iter().copied()) {
@@ -64,7 +70,7 @@ impl<'a> Lowering<'a> {
 
     /// A new buffer of `len` floats.
     pub fn buffer(&mut self, name: impl Into<String>, len: usize, lifetime: Lifetime) -> BufferId {
-        self.buffers.push(Buffer { name: name.into(), len, lifetime, offset: 0 });
+        self.buffers.push(Buffer { name: name.into(), len, lifetime, inside: None, offset: 0 });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
@@ -80,11 +86,40 @@ impl<'a> Lowering<'a> {
 
     /// Room for `value` in channel blocks, to be written by the next step.
     pub fn define_blocked(&mut self, value: ValueId) -> BufferId {
-        let [n, c, h, w] = self.dims(value);
-        let name = self.graph.value(value).name.clone();
-        let id = self.buffer(name, blocked_len(n, c, h, w), Lifetime::Steps);
+        let id = self.room(value);
         self.blocked[value.index()] = Some(id);
         id
+    }
+
+    /// Room for `value` in channel blocks, which its parts may get before it is defined.
+    pub fn room(&mut self, value: ValueId) -> BufferId {
+        if let Some(id) = self.rooms[value.index()] {
+            return id;
+        }
+        let [n, c, h, w] = self.dims(value);
+        let name = self.graph.value(value).name.clone();
+        let id = match self.homes[value.index()] {
+            Some(home) => self.part(name, home, c),
+            None => self.buffer(name, blocked_len(n, c, h, w), Lifetime::Steps),
+        };
+        self.rooms[value.index()] = Some(id);
+        id
+    }
+
+    /// A part of the room of a larger value: some channels of its only image.
+    pub fn part(&mut self, name: String, home: Home, channels: usize) -> BufferId {
+        let whole = self.room(home.whole);
+        let [_, _, h, w] = self.dims(home.whole);
+        let id = self.buffer(name, blocked_len(1, channels, h, w), Lifetime::Steps);
+        self.buffers[id.index()].inside = Some((whole, blocked_len(1, home.channel, h, w)));
+        id
+    }
+
+    /// Whether `buffer` is the part of `home.whole` from `home.channel` on.
+    pub fn lies_at(&self, buffer: BufferId, home: Home) -> bool {
+        let [_, _, h, w] = self.dims(home.whole);
+        let place = self.rooms[home.whole.index()].map(|room| (room, blocked_len(1, home.channel, h, w)));
+        place.is_some() && self.buffers[buffer.index()].inside == place
     }
 
     /// Lets `value` in plain order be another name for what lies in `buffer`.

@@ -1,5 +1,6 @@
 //! Where does each buffer lie?
 //!
+//! A buffer inside another lives as long as that one and lies at its place there; below, only whole buffers count.
 //! Persistent buffers come first, one after another. Of the others the largest is placed first, each at the lowest
 //! offset where it overlaps nothing that lives at the same time (greedy by size; Pisarchyk and Lee, "Efficient Memory
 //! Management for Deep Neural Net Inference", 2020, section 5).
@@ -34,6 +35,12 @@ pub fn place(buffers: &mut [Buffer], steps: &mut [Step]) -> usize {
     for (b, host) in hosts.iter().enumerate().filter_map(|(b, host)| host.map(|h| (b, h))) {
         buffers[b].offset = buffers[host].offset;
     }
+    for b in 0..buffers.len() {
+        if buffers[b].inside.is_some() {
+            let (whole, start) = whole(buffers, b);
+            buffers[b].offset = buffers[whole].offset + start;
+        }
+    }
     end
 }
 
@@ -44,6 +51,9 @@ fn share(buffers: &[Buffer], steps: &mut [Step], lives: &mut [Option<(usize, usi
     for (index, step) in steps.iter_mut().enumerate() {
         let Some(read) = step.may_share.and_then(|i| step.reads[i]).map(BufferId::index) else { continue };
         let written = step.writes[0].index();
+        if is_split(buffers, read) || is_split(buffers, written) {
+            continue;
+        }
         let host = hosts[read].unwrap_or(read);
         let dies_here = lives[host].is_some_and(|(_, last)| last == index);
         let born_here = lives[written].is_some_and(|(first, _)| first == index);
@@ -56,6 +66,22 @@ fn share(buffers: &[Buffer], steps: &mut [Step], lives: &mut [Option<(usize, usi
         }
     }
     hosts
+}
+
+/// Whether a buffer is a part of another, or has parts.
+fn is_split(buffers: &[Buffer], buffer: usize) -> bool {
+    let inside = |b: &Buffer| b.inside.is_some_and(|(whole, _)| whole.index() == buffer);
+    buffers[buffer].inside.is_some() || buffers.iter().any(inside)
+}
+
+/// The whole buffer that this one is a part of, and where in it it begins.
+fn whole(buffers: &[Buffer], mut buffer: usize) -> (usize, usize) {
+    let mut start = 0;
+    while let Some((outer, offset)) = buffers[buffer].inside {
+        buffer = outer.index();
+        start += offset;
+    }
+    (buffer, start)
 }
 
 fn place_persistent(buffers: &mut [Buffer]) -> usize {
@@ -72,11 +98,13 @@ fn lifetimes(buffers: &[Buffer], steps: &[Step]) -> Vec<Option<(usize, usize)>> 
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
     for (index, step) in steps.iter().enumerate() {
         for buffer in step.buffers() {
-            let life = lives[buffer.index()].get_or_insert((index, index));
+            let (whole, _) = whole(buffers, buffer.index());
+            let life = lives[whole].get_or_insert((index, index));
             life.1 = index;
         }
     }
-    for (life, buffer) in lives.iter_mut().zip(buffers) {
+    for (index, buffer) in buffers.iter().enumerate() {
+        let life = &mut lives[whole(buffers, index).0];
         match buffer.lifetime {
             Lifetime::Persistent => *life = None,
             Lifetime::ToTheEnd => *life = life.map(|(first, _)| (first, usize::MAX)),

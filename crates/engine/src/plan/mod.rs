@@ -45,6 +45,8 @@ pub struct Buffer {
     pub len: usize,
     /// How long it lives.
     pub lifetime: Lifetime,
+    /// The buffer of which it is a part, and how many floats from that one's start it begins.
+    pub inside: Option<(BufferId, usize)>,
     /// Where it begins, in floats from the arena's start; buffers that never live at once may share room.
     pub offset: usize,
 }

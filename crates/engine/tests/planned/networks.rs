@@ -41,6 +41,7 @@ pub const CASES: &[Case] = &[
     case("borders and enlargement", borders, [2, 5, 9, 8], 2e-5),
     case("transposed", transposed, [2, 20, 5, 4], 2e-5),
     case("learned slopes and rows", rows, [6, 21, 4, 3], 1e-4),
+    case("joined in place", dense, [1, 16, 9, 7], 2e-5),
     case("normalised by image", by_image, [3, 20, 7, 6], 1e-4),
     case("reductions", reductions, [3, 19, 6, 7], 2e-5),
 ];
@@ -267,4 +268,24 @@ fn by_image(b: &mut Builder, x: ValueId) -> ValueId {
 
 fn lrn(size: usize, region: LrnRegion) -> Lrn {
     Lrn { size, alpha: 0.5, beta: 0.75, k: 1.0, region }
+}
+
+/// Concatenations inside concatenations, of a value twice, of what is joined already, of blocks not filled.
+fn dense(b: &mut Builder, x: ValueId) -> ValueId {
+    let mut all = b.conv2d("first", x, Conv::new(32, 3).padding(1));
+    for i in 0..3 {
+        let y = b.relu(&format!("relu{i}"), all);
+        let y = b.conv2d(&format!("grow{i}"), y, Conv::new(16, 3).padding(1));
+        all = b.concat(&format!("join{i}"), &[all, y]);
+    }
+    let squeezed = b.conv2d("squeeze", all, Conv::new(16, 1));
+    let pooled = b.max_pool("widest", all, Window::square(3).padding(1));
+    let odd = b.conv2d("odd", squeezed, Conv::new(21, 1));
+    let y = b.concat("twice", &[squeezed, pooled, squeezed, x, odd]);
+    let z = b.concat("again", &[pooled, y]);
+    let w = b.concat("not filled", &[odd, squeezed]);
+    let z = b.conv2d("last", z, Conv::new(12, 1));
+    let w = b.conv2d("last too", w, Conv::new(12, 1));
+    let sum = b.add("sum", z, w);
+    classify(b, sum)
 }

@@ -5,7 +5,7 @@ use ocellus_graph::{Op, ValueId};
 use ocellus_kernels::elementwise::Blocked;
 use ocellus_kernels::shuffle::{Edge, Enlarge, Grid};
 
-use crate::passes::Group;
+use crate::passes::{Group, Home, joins_in_place, parts};
 use crate::plan::lowering::Lowering;
 use crate::plan::step::{Channels, Kernel, MOST_OPERANDS, Step};
 use crate::plan::{BufferId, Lifetime};
@@ -19,7 +19,10 @@ pub fn emit(l: &mut Lowering, group: &Group) -> bool {
         return false;
     }
     if matches!(&node.op, Op::Concat(concat) if concat.axis == 1) {
-        join(l, group, &inputs, result);
+        match joins_in_place(l.graph, group.main) {
+            true => join_in_place(l, group, result),
+            false => join(l, group, &inputs, result),
+        }
         return true;
     }
     let (outer, inner) = (l.size(inputs[0]), l.size(result));
@@ -128,6 +131,23 @@ fn unborder(pad: &Pad, outer: Blocked, image: Blocked) -> Option<Kernel> {
         }
         _ => None,
     }
+}
+
+/// Most parts have been made in place; the others are copied there.
+fn join_in_place(l: &mut Lowering, group: &Group, whole: ValueId) {
+    let graph = l.graph;
+    for (value, channel) in parts(graph, group.main) {
+        let (from, home) = (l.blocked(value), Home { whole, channel });
+        if l.lies_at(from, home) {
+            continue;
+        }
+        let (name, size) = (&graph.node(group.main).name, l.size(value));
+        let to = l.part(format!("{name} part"), home, size.channels);
+        let all = Channels::Of { operand: 0, channels: size.channels, first: 0, count: size.channels };
+        let kernel = Kernel::GatherChannels { size, parts: vec![all] };
+        l.push(Step::new(name, kernel).reading([from]).writing([to]));
+    }
+    l.define_blocked(whole);
 }
 
 /// Puts channels side by side, as many tensors at a time as a step may read: what is joined so far is the first part of
