@@ -6,6 +6,7 @@ use crate::isa::Isa;
 use crate::layout::BLOCK;
 use crate::threads::ThreadPool;
 
+use super::depthwise::{Depthwise, is_depthwise};
 use super::direct::{Direct, DirectRun, DirectSpec, Side};
 use super::grouped::Grouped;
 use super::merged::merged;
@@ -29,6 +30,10 @@ impl ConvForward {
     pub fn new(geometry: ConvGeometry, isa: Isa, input: InputLayout) -> Option<Self> {
         if input == InputLayout::Plain && geometry.in_channels > BLOCK {
             return None;
+        }
+        if is_depthwise(&geometry) && input == InputLayout::Blocked {
+            let kind = Kind::Depthwise(Depthwise::forward(&geometry, isa));
+            return Some(ConvForward { geometry, kind });
         }
         if let (InputLayout::Blocked, Some(grouped)) = (input, Grouped::forward(&geometry, isa)) {
             return Some(ConvForward { geometry, kind: Kind::Grouped(grouped) });
@@ -98,6 +103,7 @@ impl ConvForward {
         };
         match &self.kind {
             Kind::Direct(direct) => direct.pack(pool, &view, scale, packed),
+            Kind::Depthwise(depthwise) => depthwise.pack(weight, scale, packed),
             Kind::Grouped(grouped) => grouped.pack(weight, scale, packed),
             Kind::Winograd(winograd) => winograd.pack(pool, view(0), scale, packed),
         }

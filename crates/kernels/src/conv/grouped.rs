@@ -1,10 +1,10 @@
-//! Convolution in narrow groups, forward and input gradient: groups of 1 (grouped), 2, 4 or 8 channels that lie side by
-//! side in a block, so that 16 channels of several groups go through each instruction together.
+//! Convolution in narrow groups, forward and input gradient: groups of 2, 4 or 8 channels that lie side by side in a
+//! block, so that 16 channels of several groups go through each instruction together.
 //!
 //! ```text
 //! for each pass, each (image, block of channels, strip of output rows) in parallel:
-//!     prepare the input rows (in place, or staged with halo and stride taken out, as for the dense kernels)
-//!     groups of G > 1: for each member i of a group: a copy in which every channel is its group's member i
+//!     stage the input rows with halo and stride taken out, as for the dense kernels
+//!     for each member i of a group: a copy in which every channel is its group's member i
 //!     for each row, each tile of pixels:
 //!         for each tap, member: acc[pixel] += x[member][pixel + tap] * w[tap][member]
 //!         y[pixel] = clamp(acc + bias + residual)
@@ -33,7 +33,7 @@ pub(crate) struct Grouped {
     isa: Isa,
     batch: usize,
     channels: usize,
-    /// Channels of a group: 1, 2, 4 or 8.
+    /// Channels of a group: 2, 4 or 8.
     group: usize,
     /// Pixels of the source and of the destination.
     from: [usize; 2],
@@ -53,7 +53,8 @@ struct Step {
     taps: Vec<usize>,
 }
 
-/// The size of the groups, if they are narrow: as many channels in as out, that fill a block together with others.
+/// The size of the groups, if they are narrow: as many channels in as out, that fill a block together with others. 1 is
+/// a depthwise convolution.
 pub(crate) fn narrow_group(g: &ConvGeometry) -> Option<usize> {
     let (group, square) = (g.group_in(), g.group_in() == g.group_out());
     (g.groups > 1 && square && matches!(group, 1 | 2 | 4 | 8)).then_some(group)
@@ -71,7 +72,7 @@ impl Grouped {
     }
 
     fn new(g: &ConvGeometry, isa: Isa, gradient: bool) -> Option<Self> {
-        let group = narrow_group(g)?;
+        let group = narrow_group(g).filter(|&group| group > 1)?;
         let (from, to, passes) = match gradient {
             false => (g.input, g.output, vec![Pass::forward(g)]),
             true => (g.output, g.input, Pass::gradient(g)),
@@ -79,11 +80,6 @@ impl Grouped {
         let passes = passes.into_iter().map(|pass| Step::new(pass, from, group)).collect();
         let (batch, channels, kernel) = (g.batch, g.in_channels, g.window.kernel);
         Some(Grouped { isa, batch, channels, group, from, to, kernel, gradient, passes })
-    }
-
-    /// What it is called in tables.
-    pub fn name(&self) -> &'static str {
-        if self.group == 1 { "depthwise" } else { "grouped" }
     }
 
     /// Numbers of packed weights.
@@ -158,10 +154,6 @@ impl Grouped {
 
 impl Step {
     fn new(pass: Pass, from: [usize; 2], group: usize) -> Self {
-        if group == 1 {
-            let source = Source::new(&pass, shape(from));
-            return Step { taps: source.taps.clone(), source, pass };
-        }
         // A strip's copies share the cache.
         let source = Source::staged(&pass, SourceShape { blocks: group, ..shape(from) });
         let copy = source.block_step;
@@ -171,14 +163,11 @@ impl Step {
 
     /// Scratch numbers of a task: staged rows, and a copy for each member.
     fn scratch_len(&self, group: usize) -> usize {
-        self.source.scratch_len(if group == 1 { 1 } else { group + 1 })
+        self.source.scratch_len(group + 1)
     }
 
     /// The rows that the strip of output rows from `row` on reads, a copy for each member of a group.
     fn prepare<'a>(&self, all: &Grouped, x: &'a [f32], row: usize, scratch: &'a mut [f32]) -> &'a [f32] {
-        if all.group == 1 {
-            return self.source.prepare(x, shape(all.from), row, scratch);
-        }
         let (copies, staged) =
             scratch[..self.scratch_len(all.group)].split_at_mut(all.group * self.source.block_step);
         let x = self.source.prepare(x, shape(all.from), row, staged);

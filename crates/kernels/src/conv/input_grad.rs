@@ -5,6 +5,7 @@ use ocellus_tensor::ConvGeometry;
 use crate::isa::Isa;
 use crate::threads::ThreadPool;
 
+use super::depthwise::{Depthwise, is_depthwise};
 use super::direct::{Direct, DirectRun, DirectSpec, Side};
 use super::grouped::Grouped;
 use super::merged::merged;
@@ -25,6 +26,10 @@ pub struct ConvInputGrad {
 impl ConvInputGrad {
     /// The recipe for a geometry; there is always one.
     pub fn new(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
+        if is_depthwise(&geometry) {
+            let kind = Kind::Depthwise(Depthwise::gradient(&geometry, isa));
+            return Some(ConvInputGrad { geometry, kind });
+        }
         if let Some(grouped) = Grouped::gradient(&geometry, isa) {
             return Some(ConvInputGrad { geometry, kind: Kind::Grouped(grouped) });
         }
@@ -92,6 +97,7 @@ impl ConvInputGrad {
         };
         match &self.kind {
             Kind::Direct(direct) => direct.pack(pool, &view, None, packed),
+            Kind::Depthwise(depthwise) => depthwise.pack(weight, None, packed),
             Kind::Grouped(grouped) => grouped.pack(weight, None, packed),
             Kind::Winograd(winograd) => winograd.pack(pool, view(0), None, packed),
         }

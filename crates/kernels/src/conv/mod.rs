@@ -4,6 +4,7 @@
 //! many packed weights and how much scratch memory it needs and then runs without allocating. A recipe that cannot be made (`None`) is left to the reference.
 //! Every element is summed in an order fixed by the geometry, so results are the same bits at any thread count.
 
+mod depthwise;
 mod direct;
 mod direct_grad;
 mod forward;
@@ -51,6 +52,7 @@ impl InputLayout {
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Direct(direct::Direct),
+    Depthwise(depthwise::Depthwise),
     Grouped(grouped::Grouped),
     Winograd(winograd::Winograd),
 }
@@ -60,7 +62,8 @@ impl Kind {
     fn name(&self) -> &'static str {
         match self {
             Kind::Direct(_) => "direct",
-            Kind::Grouped(grouped) => grouped.name(),
+            Kind::Depthwise(_) => "depthwise",
+            Kind::Grouped(_) => "grouped",
             Kind::Winograd(winograd) => match winograd.variant() {
                 winograd::Variant::F2 => "winograd 2x2",
                 winograd::Variant::F4 => "winograd 4x4",
@@ -71,6 +74,7 @@ impl Kind {
     fn packed_len(&self) -> usize {
         match self {
             Kind::Direct(direct) => direct.packed_len(),
+            Kind::Depthwise(depthwise) => depthwise.packed_len(),
             Kind::Grouped(grouped) => grouped.packed_len(),
             Kind::Winograd(winograd) => winograd.packed_len(),
         }
@@ -79,6 +83,7 @@ impl Kind {
     fn scratch_len(&self, threads: usize) -> usize {
         match self {
             Kind::Direct(direct) => direct.scratch_len(threads),
+            Kind::Depthwise(_) => 0,
             Kind::Grouped(grouped) => grouped.scratch_len(threads),
             Kind::Winograd(winograd) => winograd.scratch_len(threads),
         }
@@ -87,6 +92,7 @@ impl Kind {
     fn run(&self, pool: &ThreadPool, run: direct::DirectRun<'_>) {
         match self {
             Kind::Direct(direct) => direct.run(pool, run),
+            Kind::Depthwise(depthwise) => depthwise.run(pool, run),
             Kind::Grouped(grouped) => grouped.run(pool, run),
             Kind::Winograd(winograd) => winograd.run(pool, run),
         }

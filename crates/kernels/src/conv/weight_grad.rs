@@ -49,7 +49,7 @@ impl ConvWeightGrad {
     pub fn scratch_len(&self, threads: usize) -> usize {
         match &self.kind {
             Kind::Direct(direct) => direct.scratch_len(threads),
-            Kind::Merged(direct) => self.merged_len() + direct.scratch_len(threads),
+            Kind::Merged(direct) => self.merged_len().next_multiple_of(LANES) + direct.scratch_len(threads),
             Kind::Grouped(grouped) => grouped.scratch_len(),
         }
     }
@@ -60,7 +60,8 @@ impl ConvWeightGrad {
         match &self.kind {
             Kind::Direct(direct) => direct.run(pool, x, dy, scratch, dw),
             Kind::Merged(direct) => {
-                let (merged, scratch) = scratch.split_at_mut(self.merged_len());
+                let (merged, scratch) = scratch.split_at_mut(self.merged_len().next_multiple_of(LANES));
+                let merged = &mut merged[..self.merged_len()];
                 direct.run(pool, x, dy, scratch, merged);
                 take_diagonal(&self.geometry, merged, dw);
             }
@@ -71,6 +72,6 @@ impl ConvWeightGrad {
     /// Numbers of the merged groups' weights.
     fn merged_len(&self) -> usize {
         let (wide, _) = merged(&self.geometry);
-        (wide.out_channels * wide.group_in() * wide.window.taps()).next_multiple_of(LANES)
+        wide.out_channels * wide.group_in() * wide.window.taps()
     }
 }
