@@ -6,7 +6,7 @@
 //!     rows of taps = those inside the image
 //!     for each tile of pixels whose taps all lie inside:
 //!         for each row of taps: K weights in registers
-//!             for each pixel the tile reads in the row: x; for each tap k it meets: acc[pixel] += x w[k]
+//!             for each pixel: for each k: acc[pixel] += x[pixel + k] w[k], each x read once
 //!         y[pixel] = clamp(acc + bias + residual)
 //!     for each pixel at the edges: its taps inside, one by one
 //! ```
@@ -360,14 +360,12 @@ impl<const P: usize, const K: usize, const STEP: usize> VectorOp for RowTile<'_,
                 w[k] = unsafe { s.load_ptr(args.weights.add(row * args.weights_step + k * LANES)) };
             }
             let x = args.x.wrapping_add(row * args.row_step);
-            for at in 0..(P - 1) * STEP + K {
-                // SAFETY: `TileFn`'s contract: each pixel's taps are readable.
-                let pixel = unsafe { s.load_ptr(x.add(at * BLOCK)) };
-                for p in 0..P {
-                    // Tap `at - p STEP` of output p, if it has one: known when this is unrolled.
-                    if at >= p * STEP && at - p * STEP < K {
-                        acc[p] = s.fmadd(pixel, w[at - p * STEP], acc[p]);
-                    }
+            for p in 0..P {
+                for k in 0..K {
+                    // Neighbours' equal loads become one when this is unrolled.
+                    // SAFETY: `TileFn`'s contract: each pixel's taps are readable.
+                    let pixel = unsafe { s.load_ptr(x.add((p * STEP + k) * BLOCK)) };
+                    acc[p] = s.fmadd(pixel, w[k], acc[p]);
                 }
             }
         }

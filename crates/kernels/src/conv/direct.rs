@@ -294,7 +294,7 @@ impl Job<'_> {
             // SAFETY: passed on to the caller.
             return unsafe { self.run_line(&args, vectors, [1, rows * width]) };
         }
-        let paired = pairs(direct.isa, direct.layout.step(), vectors, width);
+        let paired = pairs(direct.isa, step.source.pixel_step, vectors, width);
         let mut row = 0;
         while row < rows {
             let height = if paired && row + 1 < rows { 2 } else { 1 };
@@ -311,7 +311,7 @@ impl Job<'_> {
 
     /// One line of pixels, one or two rows high, in tiles of nearly equal width.
     unsafe fn run_line(&self, args: &TileArgs<'_>, vectors: usize, [height, width]: [usize; 2]) {
-        let (isa, x_step) = (self.direct.isa, self.direct.layout.step());
+        let (isa, x_step) = (self.direct.isa, self.step.source.pixel_step);
         let tiles = if height == 2 { 1 } else { width.div_ceil(max_pixels(isa, vectors)) };
         let mut args = *args;
         let (mut from, mut done) = (0, 0);

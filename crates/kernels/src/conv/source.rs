@@ -11,9 +11,11 @@
 //! ```
 //!
 //! With stride 1 there is one phase and staging is a copy with a halo of zeros; with stride `s` the phases that some
-//! tap uses are taken apart, so that output neighbours read staged neighbours.
+//! tap uses are taken apart, so that output neighbours read staged neighbours. Columns of plain input, whose pixels are
+//! single numbers, stay together where the micro-kernel can step over the stride.
 
 use super::pass::{Axis, Pass};
+use super::tile::STRIDES;
 
 /// Staged numbers a task aims for at most: they share the second-level cache with a panel of weights.
 const STAGED: usize = 32 * 1024;
@@ -84,6 +86,8 @@ pub(crate) struct Source {
     staging: Option<Staging>,
     /// Offset of each tap (rows outer, columns inner) from an output's origin.
     pub taps: Vec<usize>,
+    /// From one output's origin to its neighbour's.
+    pub pixel_step: usize,
     /// From one output row's origin to the next.
     pub row_step: usize,
     /// From one block of input channels to the next.
@@ -111,7 +115,8 @@ pub(crate) struct SourceShape {
 impl Source {
     /// Decides by the pass alone, so that every thread count does the same.
     pub fn new(pass: &Pass, shape: SourceShape) -> Self {
-        let in_place = pass.rows.is_inside() && pass.cols.is_inside() && pass.cols.stride == 1;
+        let steps = pass.cols.stride == 1 || steps_over(pass, shape);
+        let in_place = pass.rows.is_inside() && pass.cols.is_inside() && steps;
         if in_place { Self::in_place(pass, shape) } else { Self::staged(pass, shape) }
     }
 
@@ -124,18 +129,26 @@ impl Source {
         Source {
             staging: None,
             taps: pass.rows.offsets.iter().flat_map(tap).collect(),
+            pixel_step: pass.cols.stride * shape.step,
             row_step: pass.rows.stride * width * shape.step,
             block_step: height * width * shape.step,
             rows,
-            dense: pass.rows.stride == 1 && pass.cols.count == width,
+            dense: pass.rows.stride == 1 && pass.cols.stride == 1 && pass.cols.count == width,
         }
     }
 
     /// Staged even where the input could be read in place.
     pub fn staged(pass: &Pass, shape: SourceShape) -> Self {
         let rows = rows_per_task(pass, shape);
-        let staged =
-            Staging { rows: Staged::new(&pass.rows, rows), cols: Staged::new(&pass.cols, pass.cols.count) };
+        let (cols, stride) = match steps_over(pass, shape) {
+            true => {
+                let count = (pass.cols.count.max(1) - 1) * pass.cols.stride + 1;
+                let together = Axis { stride: 1, count, ..pass.cols.clone() };
+                (Staged::new(&together, count), pass.cols.stride)
+            }
+            false => (Staged::new(&pass.cols, pass.cols.count), 1),
+        };
+        let staged = Staging { rows: Staged::new(&pass.rows, rows), cols };
         let pitch = staged.cols.len;
         let tap = |&row: &usize| {
             let cols = staged.cols.taps.clone();
@@ -143,10 +156,11 @@ impl Source {
         };
         Source {
             taps: staged.rows.taps.iter().flat_map(tap).collect(),
+            pixel_step: stride * shape.step,
             row_step: pitch * shape.step,
             block_step: staged.rows.len * pitch * shape.step,
             rows,
-            dense: pitch == pass.cols.count,
+            dense: pitch == pass.cols.count && stride == 1,
             staging: Some(staged),
         }
     }
@@ -213,6 +227,11 @@ fn copy_strided<const STEP: usize>(row: &[f32], stride: usize, to: &mut [f32]) {
     for (to, from) in to.chunks_exact_mut(STEP).zip(row.chunks(stride * STEP)) {
         to.copy_from_slice(&from[..STEP]);
     }
+}
+
+/// Whether the micro-kernel can step over the stride of the columns.
+fn steps_over(pass: &Pass, shape: SourceShape) -> bool {
+    shape.step == 1 && STRIDES.contains(&pass.cols.stride)
 }
 
 /// Output rows per task: as many as keep the task's input small, evenly split.

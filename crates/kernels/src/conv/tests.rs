@@ -187,6 +187,8 @@ fn cases() -> Vec<ConvGeometry> {
         geometry([2, 5, 12, 10], 17, 1, square(5).stride(3).padding(2)),
         geometry([1, 3, 19, 23], 24, 1, square(7).stride(2).padding(3)),
         geometry([1, 4, 21, 17], 16, 1, square(3).stride(4)),
+        geometry([2, 3, 47, 43], 40, 1, square(11).stride(4).padding(2)),
+        geometry([1, 3, 33, 30], 20, 1, square(3).stride(2)),
         geometry([1, 18, 9, 9], 6, 1, square(3).dilation(2).padding(2)),
         geometry([1, 1, 28, 28], 20, 1, square(5)),
         geometry([3, 6, 8, 9], 10, 1, Window { padding: lopsided, ..square(3) }),

@@ -60,6 +60,14 @@ pub(crate) struct TileArgs<'a> {
 /// imply must be valid; nobody else may access the written pixels meanwhile.
 pub(crate) type TileFn = unsafe fn(&TileArgs<'_>);
 
+/// Strides of plain input, whose pixels are single numbers, that the micro-kernel can step over.
+pub(crate) const STRIDES: [usize; 2] = [2, 4];
+
+/// Channels that lie side by side where pixels are `step` floats apart: a block, or one channel of plain input.
+const fn channels_of(step: usize) -> usize {
+    if step == LANES { LANES } else { 1 }
+}
+
 /// `R` rows of `Q` pixels by `V` vectors of output channels; pixels are `STEP` floats apart.
 struct Tile<'a, 'b, const R: usize, const Q: usize, const V: usize, const STEP: usize>(&'a TileArgs<'b>);
 
@@ -73,7 +81,7 @@ impl<const R: usize, const Q: usize, const V: usize, const STEP: usize> VectorOp
         let mut acc = [[[s.zero(); V]; Q]; R];
         let (mut x, mut weights, mut left) = (args.x, args.weights, args.channels);
         while left > 0 {
-            let channels = left.min(STEP);
+            let channels = left.min(channels_of(STEP));
             for &tap in args.taps {
                 let origin = x.wrapping_add(tap);
                 for channel in 0..channels {
@@ -172,7 +180,8 @@ pub(crate) fn max_pixels(isa: Isa, vectors: usize) -> usize {
     tiles(isa, LANES, vectors, 1).len()
 }
 
-/// The micro-kernel for `rows` (1 or 2) rows of `pixels` pixels, `step` (16 or 1) floats apart, by `vectors` vectors.
+/// The micro-kernel for `rows` (1 or 2) rows of `pixels` pixels, `step` (16, or 1 or a stride for plain input) floats
+/// apart, by `vectors` vectors.
 pub(crate) fn tile(isa: Isa, step: usize, vectors: usize, [rows, pixels]: [usize; 2]) -> TileFn {
     tiles(isa, step, vectors, rows)[pixels - 1]
 }
@@ -184,6 +193,10 @@ fn tiles(isa: Isa, step: usize, vectors: usize, rows: usize) -> &'static [TileFn
         Isa::Avx512(_) => match (step, vectors, rows) {
             (1, 1, 1) => shapes!(Avx512, 1, 1, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
             (1, 2, 1) => shapes!(Avx512, 1, 2, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (2, 1, 1) => shapes!(Avx512, 2, 1, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
+            (2, 2, 1) => shapes!(Avx512, 2, 2, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (4, 1, 1) => shapes!(Avx512, 4, 1, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
+            (4, 2, 1) => shapes!(Avx512, 4, 2, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (16, 1, 1) => shapes!(Avx512, 16, 1, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
             (16, 2, 1) => shapes!(Avx512, 16, 2, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (16, 4, 1) => shapes!(Avx512, 16, 4, 1: 1 2 3 4 5 6),
@@ -194,12 +207,16 @@ fn tiles(isa: Isa, step: usize, vectors: usize, rows: usize) -> &'static [TileFn
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(_) => match (step, vectors, rows) {
             (1, 1, 1) => shapes!(Avx2, 1, 1, 1: 1 2 3 4 5 6),
+            (2, 1, 1) => shapes!(Avx2, 2, 1, 1: 1 2 3 4 5 6),
+            (4, 1, 1) => shapes!(Avx2, 4, 1, 1: 1 2 3 4 5 6),
             (16, 1, 1) => shapes!(Avx2, 16, 1, 1: 1 2 3 4 5 6),
             (16, 1, 2) => shapes!(Avx2, 16, 1, 2: 1 2 3),
             _ => &[],
         },
         Isa::Scalar => match (step, vectors, rows) {
             (1, 1, 1) => shapes!(Scalar, 1, 1, 1: 1 2),
+            (2, 1, 1) => shapes!(Scalar, 2, 1, 1: 1 2),
+            (4, 1, 1) => shapes!(Scalar, 4, 1, 1: 1 2),
             (16, 1, 1) => shapes!(Scalar, 16, 1, 1: 1 2),
             _ => &[],
         },
