@@ -2,7 +2,7 @@
 
 use crate::error::DataError;
 use crate::image::ImageView;
-use crate::preprocess::{Placement, Preprocessor, SourceBox, whole};
+use crate::preprocess::{Fill, Placement, Preprocessor, SourceBox, whole};
 use crate::rng::{Rng, Stream};
 
 /// How often a random crop is drawn before the middle is taken.
@@ -19,6 +19,12 @@ pub enum AugmentKind {
     /// That part, shifted by up to `pad` pixels each way; what lies outside the image is black. For an
     /// image of the network's size: padded by `pad`, then cropped at random.
     PadCrop {
+        /// The largest shift, in pixels.
+        pad: u32,
+    },
+    /// The same, but what lies outside the image is its mirror image: the network meets no borders that real images
+    /// do not have.
+    ReflectCrop {
         /// The largest shift, in pixels.
         pad: u32,
     },
@@ -46,7 +52,9 @@ pub struct Augment {
     /// Which part of it is shown.
     #[serde(default)]
     pub kind: AugmentKind,
-    /// Whether half of the images are mirrored left to right.
+    /// Whether half of the images are mirrored left to right: each in every other epoch, from the first or the second
+    /// as chance has it, so that two epochs show both sides of every image (Jordan 2024, "94% on CIFAR-10 in 3.29
+    /// Seconds on a Single GPU", section 3.6).
     #[serde(default)]
     pub flip: bool,
 }
@@ -59,7 +67,7 @@ impl Augment {
     pub fn validate(&self) -> Result<(), DataError> {
         let sound = match self.kind {
             AugmentKind::None => true,
-            AugmentKind::PadCrop { pad } => pad <= MAX_PAD,
+            AugmentKind::PadCrop { pad } | AugmentKind::ReflectCrop { pad } => pad <= MAX_PAD,
             AugmentKind::RandomResizedCrop { scale, ratio } => {
                 let rising = |[low, high]: [f32; 2]| low > 0.0 && low <= high && high.is_finite();
                 rising(scale) && scale[1] <= 1.0 && rising(ratio)
@@ -95,7 +103,7 @@ impl Augment {
         }
         let mut rng = Rng::new(place.seed, Stream::Augment, place.epoch, place.sample);
         let mut placement = self.draw(preprocessor, &image, &mut rng);
-        placement.flip = self.flip && rng.coin();
+        placement.flip = self.flip && place.is_mirrored();
         preprocessor.write(image, &placement, out)
     }
 
@@ -103,8 +111,11 @@ impl Augment {
         let [height, width] = preprocessor.settings().size;
         match self.kind {
             AugmentKind::None => preprocessor.placement(image.width, image.height),
-            AugmentKind::PadCrop { pad } => {
+            AugmentKind::PadCrop { pad } | AugmentKind::ReflectCrop { pad } => {
                 let mut placement = preprocessor.placement(image.width, image.height);
+                if matches!(self.kind, AugmentKind::ReflectCrop { .. }) {
+                    placement.fill = Fill::Mirror;
+                }
                 placement.left += i64::from(rng.below(2 * pad + 1)) - i64::from(pad);
                 placement.top += i64::from(rng.below(2 * pad + 1)) - i64::from(pad);
                 placement
@@ -126,6 +137,13 @@ pub struct RandomPlace {
     pub epoch: u32,
     /// The sample's index in its split.
     pub sample: u32,
+}
+
+impl RandomPlace {
+    /// Whether the image is mirrored in this epoch, if it is in every other.
+    fn is_mirrored(&self) -> bool {
+        Rng::new(self.seed, Stream::Mirror, 0, self.sample).coin() != (self.epoch % 2 == 1)
+    }
 }
 
 fn draw_box((width, height): (u32, u32), scale: [f32; 2], ratio: [f32; 2], rng: &mut Rng) -> SourceBox {

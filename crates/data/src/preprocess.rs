@@ -4,6 +4,8 @@
 //! channels -> resize -> crop (or pad) -> (value * scale - mean) / std, channel by channel; value is 0 to 255
 //! ```
 
+use std::ops::Range;
+
 use fast_image_resize as fir;
 
 use crate::error::DataError;
@@ -205,6 +207,8 @@ pub(crate) struct Placement {
 pub(crate) enum Fill {
     Black,
     Mean,
+    /// The image mirrored at its edge, the edge itself not repeated.
+    Mirror,
 }
 
 impl Preprocessor {
@@ -356,13 +360,15 @@ impl Preprocessor {
         // Mirrored, the part that lies on the image is at the other end of the row.
         let from = if placement.flip { width - columns.from - columns.count } else { columns.from };
         let inside = from..from + columns.count;
+        let rows = overlap(placement.top, height, image.height);
+        let rows = rows.from..rows.from + rows.count;
         for (channel, plane) in out.chunks_exact_mut(height * width).enumerate() {
             let table = &self.tables[channel];
             let source_channel = match self.settings.order {
                 ChannelOrder::Rgb => channel,
                 ChannelOrder::Bgr => self.settings.channels - 1 - channel,
             };
-            let fill = if placement.fill == Fill::Black { table[0] } else { 0.0 };
+            let fill = if placement.fill == Fill::Mean { 0.0 } else { table[0] };
             for (y, row) in plane.chunks_exact_mut(width).enumerate() {
                 let source_y = placement.top + y as i64;
                 if source_y < 0 || source_y >= i64::from(image.height) {
@@ -376,8 +382,30 @@ impl Preprocessor {
                 let pixels = &image.pixels[start * stride..(start + columns.count) * stride];
                 let pixels = Row { pixels, grey: stride == 1, channel: source_channel };
                 project_row(&mut row[inside.clone()], pixels, table, placement.flip);
+                if placement.fill == Fill::Mirror {
+                    mirror(row, 1, &inside);
+                }
+            }
+            if placement.fill == Fill::Mirror {
+                mirror(plane, width, &rows);
             }
         }
+    }
+}
+
+/// Fills what lies before and after `inside` with its mirror image, in units of `stride` numbers (a number of a row, or
+/// a row of a plane).
+fn mirror(values: &mut [f32], stride: usize, inside: &Range<usize>) {
+    let period = 2 * inside.len().saturating_sub(1) as i64;
+    if inside.is_empty() {
+        return;
+    }
+    let outside = (0..inside.start).chain(inside.end..values.len() / stride);
+    for to in outside {
+        // A walk over the inside and back, and so on: where is it after so many units?
+        let way = (to as i64 - inside.start as i64).rem_euclid(period.max(1));
+        let from = inside.start + way.min(period - way).max(0) as usize;
+        values.copy_within(from * stride..(from + 1) * stride, to * stride);
     }
 }
 

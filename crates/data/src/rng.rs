@@ -21,6 +21,8 @@ pub enum Stream {
     Split = 3,
     /// The choice of the images that statistics are taken from.
     Statistics = 4,
+    /// Whether a sample is first mirrored in the first epoch or in the second.
+    Mirror = 5,
 }
 
 /// A counter-based generator for one (seed, stream, epoch, sample).

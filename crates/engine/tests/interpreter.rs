@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use ocellus_engine::lower::Random;
 use ocellus_engine::reference::Interpreter;
-use ocellus_graph::ops::{AdamUpdate, CustomOp, SgdUpdate};
-use ocellus_graph::{BatchNormSpec, Builder, Dense, Graph, Init, Op, ParamSpec, Role, ValueId};
+use ocellus_engine::{Options, Session};
+use ocellus_graph::ops::{AdamUpdate, CustomOp, MuonUpdate, SgdUpdate};
+use ocellus_graph::{BatchNormSpec, Builder, Dense, Graph, Init, Op, ParamSpec, Role, ValueId, initialise};
 use ocellus_tensor::{Shape, Tensor};
 
 fn tensor<const N: usize>(shape: impl Into<Shape>, data: [f64; N]) -> Tensor<f64> {
@@ -89,6 +90,39 @@ fn updates_write_their_parameters() {
     close(&[after("velocity"), after("a")], &[3.0, 2.5]);
     // The first step is the sign of the gradient, and decay: b = 2 - 1 (1 + 0.5 * 2).
     close(&[after("m"), after("v"), after("b")], &[0.1, 0.001, 0.0]);
+}
+
+#[test]
+fn muon_is_the_same_in_a_plan() {
+    // More outputs than inputs, and fewer; the last is no matrix that mixes channels, and updated all the same.
+    for dims in [[24, 3, 1, 1], [16, 8, 3, 3], [8, 1, 3, 3]] {
+        let mut graph = Graph::new("update");
+        let shape = Shape::from(dims);
+        let gradient = graph.add_input("gradient", shape.clone()).expect("new");
+        let lr = graph.add_input("lr", Shape::scalar()).expect("new");
+        let [w, velocity] = ["w", "velocity"].map(|name| {
+            let init = Init::Uniform { low: -1.0, high: 1.0 };
+            let spec = ParamSpec { name: name.into(), shape: shape.clone(), init, role: Role::Weight };
+            graph.add_param(spec).expect("a new name")
+        });
+        let muon = MuonUpdate { momentum: 0.5, weight_decay: 0.1, lr_mult: 2.0 };
+        graph.add_node("muon", Op::MuonUpdate(muon), vec![w, velocity, gradient, lr]).expect("fits");
+
+        let weights = initialise(&graph, 1);
+        let g = initialise(&graph, 2).get("w").expect("there").data().to_vec();
+        let after = |reference: bool| {
+            let options = Options { reference, ..Options::default() };
+            let mut session = Session::new(&graph, &options).expect("plannable");
+            session.load(&weights).expect("its own");
+            session.set_input("gradient", &g).expect("one of its inputs");
+            session.set_input("lr", &[0.25]).expect("one of its inputs");
+            session.run();
+            ["w", "velocity"].map(|name| session.param(name).expect("there").to_vec()).concat()
+        };
+        for (got, want) in after(false).iter().zip(after(true)) {
+            assert!((got - want).abs() < 1e-4, "{dims:?}: {got} for {want}");
+        }
+    }
 }
 
 #[test]

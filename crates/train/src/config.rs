@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn toml_comes_back_the_same() {
-        for optimiser in [Optimiser::sgd(5e-4), Optimiser::adamw(0.01)] {
+        for optimiser in [Optimiser::sgd(5e-4), Optimiser::adamw(0.01), Optimiser::muon(0.01)] {
             for schedule in [Schedule::Constant, Schedule::cosine(1.0), Schedule::one_cycle()] {
                 for kind in [AugmentKind::None, AugmentKind::random_resized_crop()] {
                     let augment = Augment { kind, flip: true };

@@ -7,7 +7,7 @@
 //! For batches larger than memory a step has two graphs: [`append_accumulation`] ends the first with
 //! `gradient/NAME += gradient / parts`, and [`update_graph`] is the second, which reads those sums.
 
-use ocellus_graph::ops::{Accumulate, AdamUpdate, SgdUpdate};
+use ocellus_graph::ops::{Accumulate, AdamUpdate, MuonUpdate, SgdUpdate};
 use ocellus_graph::{Graph, GraphError, Init, Op, Param, ParamId, ParamSpec, Role, ValueId};
 use ocellus_tensor::Shape;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,20 @@ pub enum Optimiser {
         /// Leave parameters of rank 1 without decay. On by default, as AdamW's recipes have it.
         no_decay_on_bias_and_norm: bool,
     },
+    /// Muon for convolution kernels (see [`MuonUpdate`] for the formula), Nesterov SGD for all else: biases, norms,
+    /// fully connected layers, and depthwise kernels, which are no matrices.
+    Muon {
+        /// Share of the old velocity kept.
+        momentum: f32,
+        /// Decoupled weight decay, multiplied by the learning rate.
+        weight_decay: f32,
+        /// SGD's rate, as a multiple of the learning rate.
+        sgd_rate: f32,
+        /// SGD's momentum.
+        sgd_momentum: f32,
+        /// SGD's L2 penalty.
+        sgd_weight_decay: f32,
+    },
 }
 
 impl Optimiser {
@@ -70,22 +84,45 @@ impl Optimiser {
         }
     }
 
+    /// Muon with momentum 0.95 and this weight decay; SGD for the rest, with 5 times the rate, momentum 0.9 and decay
+    /// 5e-4.
+    pub fn muon(weight_decay: f32) -> Self {
+        Optimiser::Muon {
+            momentum: 0.95,
+            weight_decay,
+            sgd_rate: 5.0,
+            sgd_momentum: 0.9,
+            sgd_weight_decay: 5e-4,
+        }
+    }
+
     /// Checks the constants, which may come from a file or a command line.
     pub fn validate(&self) -> Result<(), TrainError> {
         let share = |x: f32| (0.0..1.0).contains(&x);
         let fault = |what: &str, value: f32, range: &str| {
             Err(TrainError::setting(format!("the optimiser's {what} must lie {range}, got {value}")))
         };
-        let (Optimiser::Sgd { weight_decay, .. } | Optimiser::AdamW { weight_decay, .. }) = *self;
+        let (Optimiser::Sgd { weight_decay, .. }
+        | Optimiser::AdamW { weight_decay, .. }
+        | Optimiser::Muon { weight_decay, .. }) = *self;
         if !(0.0..f32::INFINITY).contains(&weight_decay) {
             return fault("weight decay", weight_decay, "at or above 0");
         }
         match *self {
-            Optimiser::Sgd { momentum, .. } if !share(momentum) => {
+            Optimiser::Sgd { momentum, .. } | Optimiser::Muon { momentum, .. } if !share(momentum) => {
                 fault("momentum", momentum, "between 0 and 1")
             }
             Optimiser::AdamW { beta1, .. } if !share(beta1) => fault("beta1", beta1, "between 0 and 1"),
             Optimiser::AdamW { beta2, .. } if !share(beta2) => fault("beta2", beta2, "between 0 and 1"),
+            Optimiser::Muon { sgd_momentum, .. } if !share(sgd_momentum) => {
+                fault("momentum of SGD", sgd_momentum, "between 0 and 1")
+            }
+            Optimiser::Muon { sgd_rate, .. } if !(0.0..f32::INFINITY).contains(&sgd_rate) => {
+                fault("rate of SGD", sgd_rate, "at or above 0")
+            }
+            Optimiser::Muon { sgd_weight_decay, .. } if !(0.0..f32::INFINITY).contains(&sgd_weight_decay) => {
+                fault("weight decay of SGD", sgd_weight_decay, "at or above 0")
+            }
             Optimiser::AdamW { eps, .. } if !(eps > 0.0 && eps.is_finite()) => fault("eps", eps, "above 0"),
             _ => Ok(()),
         }
@@ -96,31 +133,46 @@ impl Optimiser {
         matches!(self, Optimiser::AdamW { .. })
     }
 
-    /// The weight decay that `param` gets: the optimiser's, times the parameter's own multiplier.
-    fn decay_of(&self, param: &Param) -> f32 {
-        let (Optimiser::Sgd { weight_decay, no_decay_on_bias_and_norm, .. }
-        | Optimiser::AdamW { weight_decay, no_decay_on_bias_and_norm, .. }) = *self;
-        if no_decay_on_bias_and_norm && param.shape.rank() < 2 {
-            0.0
-        } else {
-            weight_decay * param.decay_mult
-        }
-    }
-
     /// The update node of `param`: its operation, and the names of the state it keeps.
     fn update_of(&self, param: &Param) -> (Op, Vec<&'static str>) {
-        let (weight_decay, lr_mult) = (self.decay_of(param), param.lr_mult);
+        let (lr_mult, decay_mult) = (param.lr_mult, param.decay_mult);
+        // Biases, and BatchNorm's gamma and beta, have rank 1.
+        let decay_of = |decay: f32, spared: bool| match spared && param.shape.rank() < 2 {
+            true => 0.0,
+            false => decay * decay_mult,
+        };
         match *self {
-            Optimiser::Sgd { momentum, nesterov, .. } => {
-                let state = if momentum == 0.0 { vec![] } else { vec!["velocity/"] };
-                (Op::SgdUpdate(SgdUpdate { momentum, nesterov, weight_decay, lr_mult }), state)
+            Optimiser::Sgd { momentum, nesterov, weight_decay, no_decay_on_bias_and_norm } => {
+                let weight_decay = decay_of(weight_decay, no_decay_on_bias_and_norm);
+                sgd(SgdUpdate { momentum, nesterov, weight_decay, lr_mult })
             }
-            Optimiser::AdamW { beta1, beta2, eps, .. } => {
+            Optimiser::AdamW { beta1, beta2, eps, weight_decay, no_decay_on_bias_and_norm } => {
+                let weight_decay = decay_of(weight_decay, no_decay_on_bias_and_norm);
                 let op = AdamUpdate { beta1, beta2, eps, weight_decay, lr_mult };
                 (Op::AdamUpdate(op), vec!["first/", "second/"])
             }
+            Optimiser::Muon { momentum, weight_decay, .. } if is_matrix(&param.shape) => {
+                let op = MuonUpdate { momentum, weight_decay: weight_decay * decay_mult, lr_mult };
+                (Op::MuonUpdate(op), vec!["velocity/"])
+            }
+            Optimiser::Muon { sgd_rate, sgd_momentum, sgd_weight_decay, .. } => sgd(SgdUpdate {
+                momentum: sgd_momentum,
+                nesterov: true,
+                weight_decay: sgd_weight_decay * decay_mult,
+                lr_mult: lr_mult * sgd_rate,
+            }),
         }
     }
+}
+
+fn sgd(update: SgdUpdate) -> (Op, Vec<&'static str>) {
+    let state = if update.momentum == 0.0 { vec![] } else { vec!["velocity/"] };
+    (Op::SgdUpdate(update), state)
+}
+
+/// Whether this is the kernel of a convolution that mixes channels.
+fn is_matrix(shape: &Shape) -> bool {
+    shape.rank() == 4 && shape[1] > 1
 }
 
 /// Adds an update node per parameter to `graph`, for `gradients` as differentiation returns them.

@@ -150,7 +150,7 @@ fn resolve(
     facts: &Facts,
     images: &Images,
 ) -> Result<TrainConfig, TrainError> {
-    let kind = choices.optimiser.unwrap_or(OptimiserKind::Sgd);
+    let kind = choices.optimiser.unwrap_or_else(|| recipe::optimiser_kind(facts));
     let accumulate = choices.accumulate.unwrap_or(1);
     let batch = choices.batch.unwrap_or_else(|| recipe::batch(facts).next_multiple_of(accumulate.max(1)));
     let epochs = choices.epochs.unwrap_or_else(|| recipe::epochs(facts));
@@ -172,7 +172,7 @@ fn resolve(
         seed: source.seed,
         checkpoint_seconds: choices.checkpoint_seconds.unwrap_or(60.0),
         checkpoint_steps: choices.checkpoint_steps.unwrap_or(0),
-        schedule: recipe::schedule(choices.schedule.unwrap_or(ScheduleKind::OneCycle), epochs),
+        schedule: recipe::schedule(choices.schedule.unwrap_or(ScheduleKind::OneCycle), kind, epochs),
         optimiser: with_constants(recipe::optimiser(kind), choices)?,
         preprocess,
         augment,
@@ -181,14 +181,19 @@ fn resolve(
 
 /// The recipe's optimiser with the constants that the user chose.
 fn with_constants(mut optimiser: Optimiser, choices: &Choices) -> Result<Optimiser, TrainError> {
-    let (Optimiser::Sgd { weight_decay, .. } | Optimiser::AdamW { weight_decay, .. }) = &mut optimiser;
+    let (Optimiser::Sgd { weight_decay, .. }
+    | Optimiser::AdamW { weight_decay, .. }
+    | Optimiser::Muon { weight_decay, .. }) = &mut optimiser;
     *weight_decay = choices.weight_decay.unwrap_or(*weight_decay);
     match (&mut optimiser, choices.momentum) {
         (Optimiser::Sgd { momentum, nesterov, .. }, Some(chosen)) => {
             (*momentum, *nesterov) = (chosen, *nesterov && chosen > 0.0);
         }
+        (Optimiser::Muon { momentum, .. }, Some(chosen)) => *momentum = chosen,
         (Optimiser::AdamW { .. }, Some(_)) => {
-            return Err(TrainError::setting("AdamW has no --momentum; leave it away or use --optimizer sgd"));
+            return Err(TrainError::setting(
+                "AdamW has no --momentum; leave it away or use --optimizer sgd or muon",
+            ));
         }
         (_, None) => {}
     }

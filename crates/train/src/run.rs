@@ -168,6 +168,7 @@ fn first_conflict(choices: &Choices, config: &TrainConfig) -> Option<(&'static s
     let (optimiser, decay, momentum) = match config.optimiser {
         Optimiser::Sgd { weight_decay, momentum, .. } => ("sgd", weight_decay, momentum),
         Optimiser::AdamW { weight_decay, .. } => ("adamw", weight_decay, 0.0),
+        Optimiser::Muon { weight_decay, momentum, .. } => ("muon", weight_decay, momentum),
     };
     let schedule = match config.schedule {
         Schedule::Constant => "constant",
@@ -177,6 +178,7 @@ fn first_conflict(choices: &Choices, config: &TrainConfig) -> Option<(&'static s
     let asked_optimiser = choices.optimiser.map(|kind| match kind {
         OptimiserKind::Sgd => "sgd",
         OptimiserKind::AdamW => "adamw",
+        OptimiserKind::Muon => "muon",
     });
     let asked_schedule = choices.schedule.map(|kind| match kind {
         ScheduleKind::Constant => "constant",

@@ -6,6 +6,7 @@ use ocellus_data::{Dataset, Image};
 use ocellus_engine::Options;
 use ocellus_formats::Model;
 use ocellus_train::checkpoint::Checkpoint;
+use ocellus_train::recipe::OptimiserKind;
 use ocellus_train::{
     Choices, EpochRecord, EpochTime, Outcome, Predictor, Prepared, RunFolder, StepReport, TrainError, Watch,
 };
@@ -94,23 +95,21 @@ fn threads_do_not_change_a_bit() {
 }
 
 #[test]
-fn adamw_trains_and_resumes_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let choices = Choices {
-        optimiser: Some(ocellus_train::recipe::OptimiserKind::AdamW),
-        checkpoint_steps: Some(5),
-        ..short()
-    };
-    let (whole, stopped) = (RunFolder::at(folder.path().join("a")), RunFolder::at(folder.path().join("b")));
-    let outcome = train(&choices, &whole, &threads(2)).unwrap();
-    assert!(outcome.best.top1 > 0.8, "{:?}", outcome.best);
-    let prepared = Prepared::new(&choices).unwrap();
-    std::fs::create_dir(stopped.path()).unwrap();
-    assert!(killed(|| {
-        let _ = ocellus_train::start(&prepared, &stopped, &threads(2), &mut Killer(13));
-    }));
-    ocellus_train::resume(&stopped, &choices, &threads(2), &mut ()).unwrap();
-    assert!(bytes(&whole) == bytes(&stopped));
+fn every_optimiser_trains_and_resumes() {
+    for kind in [OptimiserKind::Sgd, OptimiserKind::AdamW, OptimiserKind::Muon] {
+        let folder = tempfile::tempdir().unwrap();
+        let choices = Choices { optimiser: Some(kind), checkpoint_steps: Some(5), ..short() };
+        let [whole, stopped] = ["a", "b"].map(|name| RunFolder::at(folder.path().join(name)));
+        let outcome = train(&choices, &whole, &threads(2)).unwrap();
+        assert!(outcome.best.top1 > 0.8, "{kind:?}: {:?}", outcome.best);
+        let prepared = Prepared::new(&choices).unwrap();
+        std::fs::create_dir(stopped.path()).unwrap();
+        assert!(killed(|| {
+            let _ = ocellus_train::start(&prepared, &stopped, &threads(2), &mut Killer(13));
+        }));
+        ocellus_train::resume(&stopped, &choices, &threads(2), &mut ()).unwrap();
+        assert!(bytes(&whole) == bytes(&stopped), "{kind:?}");
+    }
 }
 
 #[test]

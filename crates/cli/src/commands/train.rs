@@ -38,7 +38,7 @@ pub struct TrainArgs {
     /// Times that every image is seen [default: 10; 30 for fewer than 5,000 images]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
-    /// Images in a step [default: 128; 32 for large images; less for few images]
+    /// Images in a step [default: 128; 64 for muon; 32 for large images; less for few images]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Compute each batch in K parts, to save memory [default: 1]
@@ -47,19 +47,19 @@ pub struct TrainArgs {
     /// Highest learning rate [default: by optimizer, batch and network]
     #[arg(long, value_name = "RATE")]
     pub lr: Option<f64>,
-    /// What updates the weights [default: sgd]
+    /// What updates the weights [default: muon for small images with BatchNorm, else sgd]
     #[arg(long, alias = "optimiser", value_enum, value_name = "NAME")]
     pub optimizer: Option<OptimizerName>,
     /// How the learning rate moves [default: one-cycle]
     #[arg(long, value_enum, value_name = "NAME")]
     pub schedule: Option<ScheduleName>,
-    /// Weight decay [default: 0.0005 for sgd, 0.01 for adamw]
+    /// Weight decay [default: 0.0005 for sgd, 0.01 for adamw, 0.02 for muon]
     #[arg(long, value_name = "X")]
     pub weight_decay: Option<f32>,
-    /// Momentum of sgd [default: 0.9]
+    /// Momentum of sgd and muon [default: 0.9 and 0.95]
     #[arg(long, value_name = "X")]
     pub momentum: Option<f32>,
-    /// Share of each target spread evenly over the classes [default: 0.05 with BatchNorm, else 0]
+    /// Share of each target spread evenly over the classes [default: 0.1 for small images with BatchNorm, 0.05 for large ones, else 0]
     #[arg(long, value_name = "X")]
     pub label_smoothing: Option<f32>,
     /// Height and width of the network's input, in pixels [default: small images' own, else the network's]
@@ -92,6 +92,8 @@ pub enum OptimizerName {
     Sgd,
     /// Adam with decoupled weight decay.
     Adamw,
+    /// Muon for the kernels of convolutions, sgd for the rest.
+    Muon,
 }
 
 /// Schedules by name.
@@ -101,7 +103,7 @@ pub enum ScheduleName {
     Constant,
     /// A short warm-up, then half a cosine down to 0.
     Cosine,
-    /// Up over the first quarter, then down to 0.
+    /// Up over the first quarter (15 % with muon), then down to 0.
     OneCycle,
 }
 
@@ -117,6 +119,7 @@ impl TrainArgs {
             optimiser: self.optimizer.map(|name| match name {
                 OptimizerName::Sgd => OptimiserKind::Sgd,
                 OptimizerName::Adamw => OptimiserKind::AdamW,
+                OptimizerName::Muon => OptimiserKind::Muon,
             }),
             weight_decay: self.weight_decay,
             momentum: self.momentum,

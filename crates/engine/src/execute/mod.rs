@@ -98,6 +98,7 @@ impl Machine {
             Kernel::Accuracy { top } => training::accuracy(call, *top),
             Kernel::Sgd(update) => training::sgd(call, update),
             Kernel::Adam(update) => training::adam(call, update),
+            Kernel::Muon { recipe, update } => training::muon(call, recipe, update),
             Kernel::Accumulate { scale } => training::accumulate(call, *scale),
             Kernel::RunningUpdate(update) => training::running_update(call, update),
         }

@@ -2,7 +2,7 @@
 
 use ocellus_graph::ops;
 use ocellus_kernels::loss::{self, SoftmaxCrossEntropy, Target};
-use ocellus_kernels::update::{self, Adam, RunningUpdate, Sgd};
+use ocellus_kernels::update::{self, Adam, Muon, MuonStep, RunningUpdate, Sgd};
 
 use super::Call;
 use crate::plan::LossSizes;
@@ -49,6 +49,14 @@ pub fn adam(mut call: Call<'_>, update: &ops::AdamUpdate) {
     let ([gradient, lr, t], [w, m, v, _]) = call.parts();
     let adam = Adam { rate: lr[0] * lr_mult, step: t[0], beta1, beta2, eps, weight_decay };
     adam.run(pool, isa, gradient, [w, m, v]);
+}
+
+pub fn muon(mut call: Call<'_>, recipe: &Muon, update: &ops::MuonUpdate) {
+    let (pool, _) = call.tools();
+    let ops::MuonUpdate { momentum, weight_decay, lr_mult } = *update;
+    let ([gradient, lr], [w, velocity, scratch]) = call.parts();
+    let step = MuonStep { rate: lr[0] * lr_mult, momentum, weight_decay };
+    recipe.run(pool, step, gradient, [w, velocity], scratch);
 }
 
 pub fn accumulate(mut call: Call<'_>, scale: f32) {

@@ -158,6 +158,7 @@ pub fn run_op<T: Element>(op: &Op, call: OpCall<'_, '_, T>) {
         Op::Accumulate(op) => update::accumulate(op, call),
         Op::SgdUpdate(op) => update::sgd(op, call),
         Op::AdamUpdate(op) => update::adam(op, call),
+        Op::MuonUpdate(op) => update::muon(op, call),
         Op::Custom(op) => custom::forward(op, call),
         Op::CustomGrad(op) => custom::grad(op, call),
     }

@@ -1,7 +1,7 @@
 //! What training does to parameters. The outputs of these calls are the parameters that are written.
 
-use ocellus_graph::ops::{Accumulate, AdamUpdate, SgdUpdate};
-use ocellus_kernels::reference::update::{self, Adam, Sgd};
+use ocellus_graph::ops::{Accumulate, AdamUpdate, MuonUpdate, SgdUpdate};
+use ocellus_kernels::reference::update::{self, Adam, Muon, Sgd};
 use ocellus_tensor::Element;
 
 use super::OpCall;
@@ -41,4 +41,16 @@ pub fn adam<T: Element>(op: &AdamUpdate, mut call: OpCall<'_, '_, T>) {
     let gradient = call.input(0);
     let [w, m, v] = call.all_outputs();
     update::adam(step, gradient, w, m, v);
+}
+
+/// Inputs: gradient, lr. Written: w, velocity.
+pub fn muon<T: Element>(op: &MuonUpdate, mut call: OpCall<'_, '_, T>) {
+    let step = Muon {
+        rate: call.number(1) * f64::from(op.lr_mult),
+        momentum: f64::from(op.momentum),
+        weight_decay: f64::from(op.weight_decay),
+    };
+    let (gradient, rows) = (call.input(0), call.inputs[0].shape[0]);
+    let [w, velocity] = call.all_outputs();
+    update::muon(step, rows, gradient, w, velocity);
 }

@@ -1,7 +1,7 @@
 //! One step: a kernel with its recipe, what it reads and what it writes.
 
 use ocellus_graph::Op;
-use ocellus_graph::ops::{AdamUpdate, RunningUpdate, SgdUpdate, Statistics};
+use ocellus_graph::ops::{AdamUpdate, MuonUpdate, RunningUpdate, SgdUpdate, Statistics};
 use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad};
 use ocellus_kernels::elementwise::{Activation, Blocked, Broadcast, ByOutput};
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
@@ -9,6 +9,7 @@ use ocellus_kernels::norm::{GroupNorm, LayerNorm, Lrn};
 use ocellus_kernels::pooling::Pooling;
 use ocellus_kernels::shuffle::{Edge, Enlarge, Grid};
 use ocellus_kernels::softmax::Softmax;
+use ocellus_kernels::update::Muon;
 use ocellus_tensor::Shape;
 
 use super::BufferId;
@@ -226,6 +227,13 @@ pub enum Kernel {
     Sgd(SgdUpdate),
     /// Reads: gradient, lr, t. Writes: w, m, v.
     Adam(AdamUpdate),
+    /// Reads: gradient, lr. Writes: w, velocity.
+    Muon {
+        /// The sizes of the matrix.
+        recipe: Muon,
+        /// The constants.
+        update: MuonUpdate,
+    },
     /// Reads: gradient. Writes: sum.
     Accumulate {
         /// Factor of the gradient.
@@ -447,9 +455,11 @@ impl Kernel {
             Kernel::SoftmaxCrossEntropy(_) => "loss",
             Kernel::SoftmaxCrossEntropyGrad(_) => "loss grad",
             Kernel::Accuracy { .. } => "accuracy",
-            Kernel::Sgd(_) | Kernel::Adam(_) | Kernel::Accumulate { .. } | Kernel::RunningUpdate(_) => {
-                "update"
-            }
+            Kernel::Sgd(_)
+            | Kernel::Adam(_)
+            | Kernel::Muon { .. }
+            | Kernel::Accumulate { .. }
+            | Kernel::RunningUpdate(_) => "update",
             Kernel::ChannelSum { .. } | Kernel::ColumnSum => "bias grad",
             Kernel::Conv { recipe, .. } => match recipe.algorithm() {
                 "direct" => "conv direct",

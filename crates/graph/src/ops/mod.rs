@@ -49,7 +49,7 @@ pub use reshape::Reshape;
 pub use slice::{Slice, SliceGrad};
 pub use softmax::{Softmax, SoftmaxGrad};
 pub use transpose::Transpose;
-pub use update::{Accumulate, AdamUpdate, SgdUpdate};
+pub use update::{Accumulate, AdamUpdate, MuonUpdate, SgdUpdate};
 pub use upsample::{Interpolation, Upsample, UpsampleGrad};
 
 use ocellus_tensor::Shape;
@@ -107,6 +107,7 @@ pub enum Op {
     Accumulate(Accumulate),
     SgdUpdate(SgdUpdate),
     AdamUpdate(AdamUpdate),
+    MuonUpdate(MuonUpdate),
     Custom(Custom),
     CustomGrad(CustomGrad),
 }
@@ -163,6 +164,7 @@ macro_rules! each_op {
             Op::Accumulate($op) => $body,
             Op::SgdUpdate($op) => $body,
             Op::AdamUpdate($op) => $body,
+            Op::MuonUpdate($op) => $body,
             Op::Custom($op) => $body,
             Op::CustomGrad($op) => $body,
         }
@@ -219,9 +221,11 @@ impl Op {
             Op::Custom(op) => op.gradient(context),
             Op::Loss(op) => op.gradient(context),
             Op::Accuracy(_) => Err(context.refuse("accuracy has no gradient; train on a loss")),
-            Op::RunningUpdate(_) | Op::Accumulate(_) | Op::SgdUpdate(_) | Op::AdamUpdate(_) => {
-                Err(context.refuse("an update has no gradient"))
-            }
+            Op::RunningUpdate(_)
+            | Op::Accumulate(_)
+            | Op::SgdUpdate(_)
+            | Op::AdamUpdate(_)
+            | Op::MuonUpdate(_) => Err(context.refuse("an update has no gradient")),
             _ => Err(context.refuse("the gradient of this gradient is not known; only convolutions' are")),
         }
     }
@@ -232,7 +236,7 @@ impl Op {
             Op::RunningUpdate(_) => 2,
             Op::Accumulate(_) => 1,
             Op::SgdUpdate(op) if op.momentum == 0.0 => 1,
-            Op::SgdUpdate(_) => 2,
+            Op::SgdUpdate(_) | Op::MuonUpdate(_) => 2,
             Op::AdamUpdate(_) => 3,
             _ => 0,
         }

@@ -74,6 +74,7 @@ impl Op {
             Op::Accumulate(_) => "accumulate",
             Op::SgdUpdate(_) => "sgd_update",
             Op::AdamUpdate(_) => "adam_update",
+            Op::MuonUpdate(_) => "muon_update",
             Op::Custom(op) => op.op.name(),
             Op::CustomGrad(_) => "custom_grad",
         }

@@ -81,3 +81,34 @@ impl AdamUpdate {
         Ok(vec![])
     }
 }
+
+/// Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"): the momentum's singular
+/// values are all brought near 1 before it is taken as the step.
+///
+/// `v = b v + (1-b) g; u = b v + (1-b) g; w = (1 - lr lr_mult decay) w - lr lr_mult sqrt(max(1, R/C)) O(u)`, where O
+/// reads u as the matrix of R = O rows and C = I kh kw columns, and is five Newton-Schulz iterations
+/// `X <- 3.4445 X - 4.7750 (X X^T) X + 2.0315 (X X^T)^2 X` from `u / |u|`.
+///
+/// Inputs: w (parameter of rank 2 or more, written), v (parameter, written), gradient, lr `()`. No outputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MuonUpdate {
+    /// Share of the old velocity kept.
+    pub momentum: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Multiplies lr.
+    pub lr_mult: f32,
+}
+
+impl MuonUpdate {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [w, velocity, gradient, lr] = expect::inputs(inputs, ["w", "velocity", "gradient", "lr"])?;
+        if w.rank() < 2 {
+            return Err(format!("muon needs a parameter of rank 2 or more, w has rank {}: {w}", w.rank()));
+        }
+        expect::same(w, "w", velocity, "velocity")?;
+        expect::same(w, "w", gradient, "gradient")?;
+        expect::scalar(lr, "lr")?;
+        Ok(vec![])
+    }
+}

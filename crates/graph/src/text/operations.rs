@@ -51,6 +51,7 @@ fields!(Accuracy { top });
 fields!(Accumulate { scale });
 fields!(SgdUpdate { momentum, nesterov, weight_decay, lr_mult });
 fields!(AdamUpdate { beta1, beta2, eps, weight_decay, lr_mult });
+fields!(MuonUpdate { momentum, weight_decay, lr_mult });
 
 /// An enum whose variant is the operation's name (less `_grad`) and whose fields are attributes.
 macro_rules! kinds {
@@ -157,7 +158,7 @@ pub(super) fn attributes(op: &Op) -> Result<Written, String> {
         MaxPool MaxPoolGrad AvgPool AvgPoolGrad BatchNorm BatchNormGrad RunningUpdate Norm NormGrad Lrn LrnGrad
         Activation ActivationGrad Prelu PreluGrad Dropout Binary MaximumGrad SumTo BroadcastTo Concat Slice SliceGrad
         Reshape Transpose Pad PadGrad Upsample UpsampleGrad Softmax SoftmaxGrad Reduce Loss LossGrad Accuracy
-        Accumulate SgdUpdate AdamUpdate
+        Accumulate SgdUpdate AdamUpdate MuonUpdate
     );
     Ok(to)
 }
@@ -214,6 +215,7 @@ pub(super) fn operation(from: &mut Fields) -> Result<Op, String> {
         "accumulate" => Accumulate,
         "sgd_update" => SgdUpdate,
         "adam_update" => AdamUpdate,
+        "muon_update" => MuonUpdate,
     })
 }
 

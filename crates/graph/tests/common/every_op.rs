@@ -55,6 +55,8 @@ pub fn every_op() -> Graph {
     update("plain sgd", Op::SgdUpdate(plain), vec![w, gradient, lr]);
     let adam = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, lr_mult: 2.0 };
     update("adam", Op::AdamUpdate(adam), vec![w, m, v, gradient, lr, t]);
+    let muon = MuonUpdate { momentum: 0.95, weight_decay: 0.01, lr_mult: 1.0 };
+    update("muon", Op::MuonUpdate(muon), vec![w, velocity, gradient, lr]);
     graph
 }
 

@@ -1,7 +1,10 @@
 //! What training does to parameters, over flat slices: each a formula of [`crate::elementwise`].
 
+mod muon;
 #[cfg(test)]
 mod tests;
+
+pub use muon::{Muon, MuonStep};
 
 use crate::elementwise::flat::{self, Formula};
 use crate::elementwise::operands::Read;

@@ -72,6 +72,43 @@ fn adam_follows_the_reference() {
 }
 
 #[test]
+fn muon_follows_the_reference() {
+    for [rows, columns] in [[1, 1], [1, 40], [16, 27], [40, 5], [64, 576], [33, 33]] {
+        let len = rows * columns;
+        let (g, w0, v0) = (noise(len, 1), noise(len, 2), noise(len, 3));
+        let step = MuonStep { rate: 0.5, momentum: 0.9, weight_decay: 0.1 };
+        let wide_step = reference::Muon {
+            rate: f64::from(step.rate),
+            momentum: f64::from(step.momentum),
+            weight_decay: f64::from(step.weight_decay),
+        };
+        let (mut w, mut v) = (wide(&w0), wide(&v0));
+        reference::muon(wide_step, rows, &wide(&g), &mut w, &mut v);
+        let kernel = |pool: &ThreadPool, isa: Isa| {
+            let (muon, mut w, mut v) = (Muon::new(rows, columns, isa), w0.clone(), v0.clone());
+            let mut scratch = vec![f32::NAN; muon.scratch_len()];
+            muon.run(pool, step, &g, [&mut w, &mut v], &mut scratch);
+            [w, v].concat()
+        };
+        let want = [w, v].concat();
+        // The iterations stretch small singular values, and their rounding, some hundredfold.
+        on_all(kernel, |isa, got| close(isa, got, &want, 1e-4));
+    }
+}
+
+#[test]
+fn muon_stands_still_without_a_gradient() {
+    let kernel = |pool: &ThreadPool, isa: Isa| {
+        let (muon, mut w, mut v) = (Muon::new(4, 6, isa), vec![1.0; 24], vec![0.0; 24]);
+        let mut scratch = vec![f32::NAN; muon.scratch_len()];
+        let step = MuonStep { rate: 0.5, momentum: 0.9, weight_decay: 0.0 };
+        muon.run(pool, step, &[0.0; 24], [&mut w, &mut v], &mut scratch);
+        w
+    };
+    on_all(kernel, |_, w| assert!(w.iter().all(|&w| w == 1.0), "{w:?}"));
+}
+
+#[test]
 fn the_running_variance_is_unbiased() {
     let (mut mean, mut var) = ([1.0], [1.0]);
     RunningUpdate { momentum: 0.25, count: 4, mean: &[9.0], var: &[3.0] }.run(&mut mean, &mut var);

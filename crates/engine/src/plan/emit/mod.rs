@@ -59,9 +59,11 @@ fn fast(l: &mut Lowering, group: &Group) -> bool {
             shuffle::emit(l, group)
         }
         Op::Loss(_) | Op::LossGrad(_) | Op::Accuracy(_) => training::loss(l, group),
-        Op::SgdUpdate(_) | Op::AdamUpdate(_) | Op::Accumulate(_) | Op::RunningUpdate(_) => {
-            training::update(l, group)
-        }
+        Op::SgdUpdate(_)
+        | Op::AdamUpdate(_)
+        | Op::MuonUpdate(_)
+        | Op::Accumulate(_)
+        | Op::RunningUpdate(_) => training::update(l, group),
         _ => false,
     }
 }

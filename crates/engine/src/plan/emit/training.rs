@@ -3,6 +3,7 @@
 use ocellus_graph::Op;
 use ocellus_graph::ops::LossKind;
 use ocellus_kernels::loss::loss_scratch_len;
+use ocellus_kernels::update::Muon;
 
 use crate::passes::Group;
 use crate::plan::lowering::Lowering;
@@ -47,17 +48,29 @@ pub fn loss(l: &mut Lowering, group: &Group) -> bool {
 /// Optimiser steps, running statistics, accumulated gradients.
 pub fn update(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
-    let kernel = match &node.op {
-        Op::SgdUpdate(update) => Kernel::Sgd(*update),
-        Op::AdamUpdate(update) => Kernel::Adam(*update),
-        Op::Accumulate(accumulate) => Kernel::Accumulate { scale: accumulate.scale },
-        Op::RunningUpdate(update) => Kernel::RunningUpdate(*update),
+    let (kernel, scratch) = match &node.op {
+        Op::SgdUpdate(update) => (Kernel::Sgd(*update), 0),
+        Op::AdamUpdate(update) => (Kernel::Adam(*update), 0),
+        Op::MuonUpdate(update) => {
+            let w = l.graph.shape(node.inputs[0]);
+            let recipe = Muon::new(w[0], w.elements() / w[0].max(1), l.options.isa);
+            let scratch = recipe.scratch_len();
+            (Kernel::Muon { recipe, update: *update }, scratch)
+        }
+        Op::Accumulate(accumulate) => (Kernel::Accumulate { scale: accumulate.scale }, 0),
+        Op::RunningUpdate(update) => (Kernel::RunningUpdate(*update), 0),
         _ => return false,
     };
     let (written, read) = node.inputs.split_at(node.op.writes());
     let (written, read) = (written.to_vec(), read.to_vec());
     let reads: Vec<_> = read.into_iter().map(|v| l.plain(v)).collect();
     let writes: Vec<_> = written.into_iter().map(|v| l.plain(v)).collect();
-    l.push(Step::new(&l.graph.node(group.main).name, kernel).reading(reads).writing(writes));
+    let scratch = l.scratch(scratch);
+    l.push(
+        Step::new(&l.graph.node(group.main).name, kernel)
+            .reading(reads)
+            .writing(writes)
+            .with_scratch(scratch),
+    );
     true
 }
