@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ocellus::data::Fit;
+use ocellus::data::{Fit, Preprocess};
 use ocellus::load::{Ask, Found, Preparation, open};
 use ocellus::{Graph, Model, Weights, initialise};
 
@@ -87,6 +87,17 @@ impl PrepareArgs {
             labels: self.labels.clone(),
             classes: None,
         }
+    }
+}
+
+impl PrepareArgs {
+    /// The size that images get in a database, if one was asked for.
+    pub fn image_size(&self, channels: usize) -> Option<Preprocess> {
+        let side = self.crop.or(self.resize)?;
+        let resize = self.resize.filter(|_| self.crop.is_some());
+        let fit = self.preparation().fit.unwrap_or_default();
+        let antialias = self.antialias.unwrap_or(true);
+        Some(Preprocess { resize, fit, antialias, ..Preprocess::new(channels, [side; 2]) })
     }
 }
 

@@ -71,6 +71,33 @@ impl Image {
         Ok(Self { channels: channels as u8, pixels, ..self })
     }
 
+    /// Writes the image as a PNG.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the fields contradict each other.
+    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<(), DataError> {
+        let path = path.as_ref();
+        let kind = if self.channels == 1 { image::ColorType::L8 } else { image::ColorType::Rgb8 };
+        let expected = u64::from(self.width) * u64::from(self.height) * u64::from(self.channels);
+        if expected != self.pixels.len() as u64 || !matches!(self.channels, 1 | 3) {
+            return Err(DataError::Setting(format!(
+                "{}: an image with wrong sizes is not written",
+                path.display()
+            )));
+        }
+        let saved = image::save_buffer_with_format(
+            path,
+            &self.pixels,
+            self.width,
+            self.height,
+            kind,
+            image::ImageFormat::Png,
+        );
+        saved.map_err(|cause| {
+            DataError::Setting(format!("{} cannot be written: {cause}; check its folder", path.display()))
+        })
+    }
+
     /// The image, borrowed.
     pub fn view(&self) -> ImageView<'_> {
         ImageView { width: self.width, height: self.height, channels: self.channels, pixels: &self.pixels }

@@ -11,6 +11,7 @@ pub mod caffe;
 mod error;
 pub mod hdf5;
 mod kind;
+pub mod lmdb;
 mod match_report;
 mod model;
 pub mod npy;

@@ -64,6 +64,7 @@
 //! | files | [`formats`]; any network by name or file: [`load`] |
 #![forbid(unsafe_code)]
 
+pub mod databases;
 pub mod load;
 
 pub use ocellus_engine::{EngineError, Options, Plan, Session, StepTime};
@@ -91,18 +92,18 @@ pub mod data {
 /// Files to numbers and back.
 pub mod formats {
     pub use ocellus_formats::{
-        Fate, FormatError, Kind, MatchReport, Model, TensorMatch, check_weights, npy, npz, safetensors,
-        write_atomically,
+        Fate, FormatError, Kind, MatchReport, Model, TensorMatch, caffe, check_weights, hdf5, lmdb, npy, npz,
+        safetensors, torch, write_atomically,
     };
 }
 
 /// Runs on image folders: settings, the loop, checkpoints, validation and prediction.
 pub mod train {
-    pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, recipe, schedule};
+    pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, recipe, schedule, solver};
     pub use ocellus_train::{
         BUILT_IN, Choices, EpochRecord, EpochTime, Guess, Images, LABEL, Optimiser, Outcome, Predictor,
         Prepared, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TrainConfig, TrainError,
-        Validator, Watch, begin, match_classes, preprocess_of, resume, start, with_scores,
+        Validator, Watch, begin, kind_of, match_classes, preprocess_of, resume, start, with_scores,
     };
 }
 

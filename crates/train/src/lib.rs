@@ -21,6 +21,7 @@ pub mod recipe;
 mod run;
 mod run_folder;
 pub mod schedule;
+pub mod solver;
 mod source;
 mod stepper;
 mod trainer;

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use ocellus::load::{Found, save};
+use ocellus::databases::{Entries, from_lmdb, to_lmdb};
+use ocellus::formats::lmdb::Lmdb;
+use ocellus::load::{Found, read_labels, save};
+use ocellus::train::{Source, kind_of};
 use ocellus::{Graph, Weights};
 use serde_json::json;
 
@@ -18,6 +21,9 @@ Examples:
   ocellus convert squeezenet.prototxt squeezenet.safetensors --weights squeezenet.caffemodel \\
       --resize 256 --fit stretch --bgr --mean 104,117,123 --labels synset_words.txt
   ocellus convert resnet20.th resnet20.safetensors --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+  ocellus convert mnist/ mnist_lmdb                              mnist_train_lmdb and mnist_val_lmdb
+  ocellus convert mnist/ mnist_siamese_train_lmdb --split train --pairs
+  ocellus convert photos/ photos.lmdb --crop 256; ocellus convert photos.lmdb photos2/
   ocellus convert fc-to-conv caffenet.prototxt maps.safetensors --weights caffenet.caffemodel
 
 IN is anything that holds or describes a network. OUT says the format by its name: .safetensors (Ocellus), .prototxt or
@@ -25,7 +31,10 @@ IN is anything that holds or describes a network. OUT says the format by its nam
 class names are kept: inside .safetensors, else in a .toml of the same name, which ocellus finds there again.
 
 fc-to-conv turns linear layers into convolutions: the same numbers at the size trained for, a map of scores on larger
-images. conv-to-fc turns them back.";
+images. conv-to-fc turns them back.
+
+Images become one of Caffe's LMDB databases where OUT ends in lmdb, in a random order (by --seed), and a database becomes
+class folders of PNGs.";
 
 /// What may be said after `ocellus convert`.
 #[derive(Clone, Debug, Args)]
@@ -37,12 +46,32 @@ pub struct ConvertArgs {
     /// Shape of the input, for descriptions that do not say it
     #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
     pub input: Option<[usize; 4]>,
+    /// For a database: which part of the images [default: all, parts that the data itself has in a database each]
+    #[arg(long, value_enum, value_name = "PART")]
+    pub split: Option<Part>,
+    /// For a database: pairs of images, labelled by whether they are of one class, for Siamese networks
+    #[arg(long)]
+    pub pairs: bool,
+    /// For a database: keep the order of the images
+    #[arg(long)]
+    pub no_shuffle: bool,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub source: SourceArgs,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub prepare: PrepareArgs,
+}
+
+/// Parts of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// To train on.
+    Train,
+    /// To validate on.
+    Val,
+    /// Both.
+    All,
 }
 
 /// Changes of a network on the way.
@@ -64,6 +93,12 @@ pub fn run(args: ConvertArgs, common: &Common) -> anyhow::Result<()> {
         },
         _ => bail!("say what to read and what to write: ocellus convert IN OUT"),
     };
+    if Lmdb::is_at(from) {
+        return to_folder(&args, from, Path::new(to), common);
+    }
+    if to.ends_with("lmdb") {
+        return to_databases(&args, from, to, common);
+    }
     let mut found = args.source.find(from, args.input)?;
     let told = found.notes.len();
     args.prepare.preparation().apply(&mut found)?;
@@ -82,6 +117,64 @@ pub fn run(args: ConvertArgs, common: &Common) -> anyhow::Result<()> {
         console::complain(&format!("note: {to} has no place for {what}"));
     }
     Ok(())
+}
+
+/// A database to class folders.
+fn to_folder(args: &ConvertArgs, from: &str, to: &Path, common: &Common) -> anyhow::Result<()> {
+    let classes = args.prepare.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default();
+    let count = from_lmdb(Path::new(from), to, &classes)?;
+    if common.json {
+        return console::say_json(&json!({"written": [to], "images": count}));
+    }
+    console::say(&format!("written: {count} images in {}", to.display()));
+    Ok(())
+}
+
+/// Images to a database, or to one for each part that the data has.
+fn to_databases(args: &ConvertArgs, from: &str, to: &str, common: &Common) -> anyhow::Result<()> {
+    let source = Source { data: from.into(), val_fraction: 0.2, seed: common.seed() };
+    let images = source.open(false)?;
+    images
+        .notes
+        .iter()
+        .filter(|note| !note.contains("drawn"))
+        .for_each(|note| console::complain(&format!("note: {note}")));
+    let (train, val) = (&*images.train, &*images.val);
+    let has_parts = images.drawn.is_none() && !train.is_empty() && !val.is_empty();
+    let databases = match args.split {
+        Some(Part::Train) => vec![(to.to_string(), vec![train])],
+        Some(Part::Val) => vec![(to.to_string(), vec![val])],
+        None if has_parts => vec![(named(to, "train"), vec![train]), (named(to, "val"), vec![val])],
+        _ => vec![(to.to_string(), vec![train, val])],
+    };
+    let first = databases.iter().flat_map(|(_, splits)| splits).find(|split| !split.is_empty());
+    let channels = first.map_or(Ok(3), |split| kind_of(split).map(|kind| kind.channels))?;
+    let entries = Entries {
+        shuffle: (!args.no_shuffle).then_some(common.seed()),
+        resize: args.prepare.image_size(channels),
+        pairs: args.pairs,
+    };
+    let mut written = Vec::new();
+    for (path, splits) in &databases {
+        let count = to_lmdb(splits, &entries, Path::new(path))?;
+        written.push(json!({"path": path, "images": count}));
+        if !common.json {
+            console::say(&format!("written: {count} images in {path}"));
+        }
+    }
+    if common.json {
+        return console::say_json(&json!({"written": written}));
+    }
+    Ok(())
+}
+
+/// `mnist_train_lmdb` for `mnist_lmdb`, `photos_val.lmdb` for `photos.lmdb`.
+fn named(to: &str, part: &str) -> String {
+    let stem = to.strip_suffix("lmdb").unwrap_or(to);
+    match stem.strip_suffix(['.', '_']) {
+        Some(bare) => format!("{bare}_{part}{}lmdb", &stem[bare.len()..]),
+        None => format!("{stem}{part}_lmdb"),
+    }
 }
 
 /// Changes the network; the weights keep their numbers in their order.
@@ -103,4 +196,16 @@ fn reshape(weights: &mut Weights, graph: &Graph) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_have_names_of_their_own() {
+        assert_eq!(named("mnist_lmdb", "train"), "mnist_train_lmdb");
+        assert_eq!(named("a/photos.lmdb", "val"), "a/photos_val.lmdb");
+        assert_eq!(named("lmdb", "val"), "val_lmdb");
+    }
 }

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod convert;
 pub mod predict;
 pub mod run;
+pub mod solve;
 pub mod summary;
 pub mod train;
 pub mod val;

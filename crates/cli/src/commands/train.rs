@@ -8,6 +8,7 @@ use ocellus::train::recipe::{OptimiserKind, ScheduleKind};
 use ocellus::train::{BUILT_IN, Choices, Outcome, RunFolder, Source, begin, resume};
 
 use crate::args::Common;
+use crate::commands::solve;
 use crate::progress::Display;
 use crate::{console, words};
 
@@ -21,6 +22,8 @@ Examples:
   ocellus train                                     the built-in digits, in seconds
   ocellus train photos/ --model resnet18 --epochs 20
   ocellus train photos/ --model resnet18 --out runs/photos --resume
+  ocellus train --solver lenet_solver.prototxt --root caffe/     as Caffe would, data and networks under caffe/
+  ocellus train --solver lenet_solver.prototxt --resume lenet_iter_5000.solverstate
 
 DATA is a folder with train/ and val/ of class folders, a folder of class folders, a .tar or .tar.gz of
 either, MNIST (IDX) files, or CIFAR-10 binary files.";
@@ -77,6 +80,18 @@ pub struct TrainArgs {
     /// Go on with RUN (or --out, or the latest in runs/), to the same bits as without a stop
     #[arg(long, value_name = "RUN", num_args = 0..=1)]
     pub resume: Option<Option<PathBuf>>,
+    /// Train as this Caffe solver says (.prototxt): its networks, data layers, update rule and snapshots
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "model", "epochs", "batch"])]
+    pub solver: Option<PathBuf>,
+    /// With --solver: where to look for files that are not where their names say
+    #[arg(long, value_name = "FOLDER", requires = "solver")]
+    pub root: Option<PathBuf>,
+    /// With --solver: iterations in all, in the place of the solver's
+    #[arg(long, value_name = "N", requires = "solver")]
+    pub max_iter: Option<usize>,
+    /// Begin with these weights where they fit: .safetensors, .caffemodel, .pt, .pth, .npz
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
     /// Steps between checkpoints, besides the one at each epoch's end
     #[arg(long, value_name = "N")]
     pub checkpoint_steps: Option<u64>,
@@ -177,6 +192,9 @@ impl TrainArgs {
 
 /// Trains.
 pub fn run(args: TrainArgs, common: &Common) -> anyhow::Result<()> {
+    if let Some(solver) = &args.solver {
+        return solve::run(solver, &args, common);
+    }
     let choices = args.choices(common);
     let machine = common.machine();
     let mut display = Display::new(common.json);

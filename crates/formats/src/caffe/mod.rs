@@ -5,6 +5,8 @@
 //! that a file names (databases, networks of solvers, Python layers) is opened or run.
 
 mod blob;
+mod datum;
+mod feed;
 mod layer;
 mod layers;
 mod message;
@@ -28,10 +30,12 @@ use std::path::Path;
 use ocellus_graph::Graph;
 use ocellus_tensor::{Tensor, Weights};
 
+pub use datum::{Datum, Pixels};
+pub use feed::{DataLayer, DataSource, Transform, data_layers};
 pub use options::{NetOptions, Phase};
-pub use solver::{LrPolicy, Method, Regularization, Solver};
+pub use solver::{LrPolicy, Method, NetState, Regularization, Solver};
 pub use weights::SolverState;
-pub use write::{to_prototxt, write};
+pub use write::{to_prototxt, write, write_solver_state, write_weights};
 
 use crate::FormatError;
 use crate::hdf5::{Hdf5, MAGIC};
@@ -147,6 +151,11 @@ pub fn decode_solver_state(bytes: &[u8], file: &str) -> Result<SolverState, Form
         return stored::solver_state(&Hdf5::decode(bytes, file)?);
     }
     decode_binary(bytes, file, weights::solver_state)
+}
+
+/// The text of the description at `path`.
+pub fn read_description(path: impl AsRef<Path>) -> Result<String, FormatError> {
+    Ok(read_text(path.as_ref())?.0)
 }
 
 /// A description's text and what errors call its file.

@@ -53,6 +53,21 @@ pub struct Solver {
     pub snapshot_after_train: bool,
     /// What random choices follow from.
     pub random_seed: Option<u64>,
+    /// Weights to begin with: a caffemodel's path.
+    pub weights: Option<String>,
+    /// The level and stages of the network for training.
+    pub train_state: NetState,
+    /// The same for each network for testing.
+    pub test_states: Vec<NetState>,
+}
+
+/// Which layers of a description are taken, beside the phase.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct NetState {
+    /// The level that rules compare with.
+    pub level: i32,
+    /// The stages that rules ask for.
+    pub stages: Vec<String>,
 }
 
 /// What updates the parameters.
@@ -200,6 +215,15 @@ impl Solver {
         };
         (f64::from(self.base_lr) * share) as f32
     }
+
+    /// How many steps of the learning rate are behind at an iteration: Caffe's `current_step`.
+    pub fn steps_behind(&self, iteration: usize) -> usize {
+        match &self.lr_policy {
+            LrPolicy::Step { size, .. } => iteration / (*size).max(1),
+            LrPolicy::MultiStep { steps, .. } => steps.iter().filter(|&&step| step <= iteration).count(),
+            _ => 0,
+        }
+    }
 }
 
 /// The solver of `message`.
@@ -245,7 +269,18 @@ pub(super) fn read(message: &Message) -> Result<Solver, Fault> {
         snapshot_prefix: message.text("snapshot_prefix")?.unwrap_or("").to_string(),
         snapshot_after_train: message.bool("snapshot_after_train", true)?,
         random_seed: u64::try_from(message.i64("random_seed", -1)?).ok(),
+        weights: message.text("weights")?.filter(|path| !path.is_empty()).map(str::to_string),
+        train_state: message.message("train_state")?.map(state).transpose()?.unwrap_or_default(),
+        test_states: message
+            .all("test_state")
+            .map(|field| state(field.as_message()?))
+            .collect::<Result<_, Fault>>()?,
     })
+}
+
+fn state(message: &Message) -> Result<NetState, Fault> {
+    message.only("the state", &["phase", "level", "stage"])?;
+    Ok(NetState { level: message.i64("level", 0)? as i32, stages: message.texts("stage")? })
 }
 
 fn method(message: &Message) -> Result<Method, Fault> {

@@ -88,6 +88,13 @@ impl<'s> Wire<'s> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// The bytes up to `end`, which lie within what was opened.
+    pub(in crate::caffe) fn bytes(&mut self, end: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; end.saturating_sub(self.position) as usize];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Packed little-endian numbers up to `end`, appended to `out`.
     pub(in crate::caffe) fn floats(&mut self, end: u64, number: Number, out: &mut Vec<f32>) -> Result<()> {
         let (length, size) = (end.saturating_sub(self.position), number.size() as u64);

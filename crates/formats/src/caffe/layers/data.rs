@@ -88,7 +88,7 @@ fn listed(layer: &Layer, settings: &Message) -> Result<Vec<Vec<usize>>, Fault> {
 }
 
 /// Made-up data: shapes as messages or as four lists of sizes.
-fn dummy(layer: &Layer) -> Result<Vec<Vec<usize>>, Fault> {
+pub(in crate::caffe) fn dummy(layer: &Layer) -> Result<Vec<Vec<usize>>, Fault> {
     let known = ["data_filler", "shape", "num", "channels", "height", "width"];
     let settings = layer.settings("dummy_data_param", &known)?;
     if settings.get("shape").is_some() {

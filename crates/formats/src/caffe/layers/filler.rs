@@ -9,7 +9,7 @@ const FIELDS: [&str; 8] = ["type", "value", "min", "max", "mean", "std", "sparse
 /// The filler in the field `name` of a layer's settings; zeros if there is none, as in Caffe.
 ///
 /// A gaussian's `sparse` (how many inputs of each output are not zero) is not kept.
-pub(super) fn filler(settings: &Message, name: &str) -> Result<Init, Fault> {
+pub(in crate::caffe) fn filler(settings: &Message, name: &str) -> Result<Init, Fault> {
     let Some(filler) = settings.message(name)? else { return Ok(Init::Constant(0.0)) };
     filler.only(name, &FIELDS)?;
     let fan = [Fan::In, Fan::Out, Fan::Average]

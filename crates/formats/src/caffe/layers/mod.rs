@@ -8,10 +8,12 @@ mod arrange;
 mod combine;
 mod data;
 mod dense;
-mod filler;
+pub(super) mod filler;
 mod loss;
 pub(super) mod norm;
 mod window;
+
+pub(super) use data::dummy as dummy_shapes;
 
 use ocellus_graph::ValueId;
 

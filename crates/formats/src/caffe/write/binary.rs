@@ -8,6 +8,7 @@ use ocellus_tensor::Weights;
 
 use super::blobs::numbers;
 use super::out::{Blob, Layer, Layers};
+use crate::caffe::SolverState;
 use crate::caffe::wire_out::{bytes, key, packed_varints, text, varint};
 use crate::numbers::write_f32;
 
@@ -19,13 +20,35 @@ pub(super) fn network(out: &mut dyn Write, layers: &Layers, name: &str, weights:
     layers.iter().try_for_each(|layer| write_layer(out, layer, weights))
 }
 
+/// A solver's state: `iter` 1, `learned_net` 2, `history` 3, `current_step` 4.
+pub(super) fn solver_state(out: &mut dyn Write, state: &SolverState) -> io::Result<()> {
+    let mut head = Vec::new();
+    key(&mut head, 1, 0);
+    varint(&mut head, state.iteration);
+    text(&mut head, 2, &state.learned_net);
+    out.write_all(&head)?;
+    for tensor in &state.history {
+        let blob = blob_head(&tensor.shape().to_vec());
+        let mut head = Vec::new();
+        key(&mut head, 3, 2);
+        varint(&mut head, (blob.len() + 4 * tensor.data().len()) as u64);
+        head.extend(blob);
+        out.write_all(&head)?;
+        write_f32(out, tensor.data())?;
+    }
+    let mut tail = Vec::new();
+    key(&mut tail, 4, 0);
+    varint(&mut tail, state.current_step);
+    out.write_all(&tail)
+}
+
 fn write_layer(out: &mut dyn Write, layer: &Layer, weights: &Weights) -> io::Result<()> {
     let mut body = Vec::new();
     text(&mut body, 1, &layer.name);
     text(&mut body, 2, layer.kind);
     layer.bottoms.iter().for_each(|bottom| text(&mut body, 3, bottom));
     layer.tops.iter().for_each(|top| text(&mut body, 4, top));
-    let heads: Vec<Vec<u8>> = layer.blobs.iter().map(blob_head).collect();
+    let heads: Vec<Vec<u8>> = layer.blobs.iter().map(|blob| blob_head(sizes(blob))).collect();
     let blobs: usize =
         layer.blobs.iter().zip(&heads).map(|(blob, head)| field_size(head.len() + 4 * count(blob))).sum();
     let mut head = Vec::new();
@@ -45,13 +68,13 @@ fn write_layer(out: &mut dyn Write, layer: &Layer, weights: &Weights) -> io::Res
 }
 
 /// A blob up to its numbers: `shape`, and the key and length of `data`.
-fn blob_head(blob: &Blob) -> Vec<u8> {
+fn blob_head(sizes: &[usize]) -> Vec<u8> {
     let mut dims = Vec::new();
-    packed_varints(&mut dims, 1, sizes(blob).iter().map(|&size| size as u64));
+    packed_varints(&mut dims, 1, sizes.iter().map(|&size| size as u64));
     let mut head = Vec::new();
     bytes(&mut head, 7, &dims);
     key(&mut head, 5, 2);
-    varint(&mut head, 4 * count(blob) as u64);
+    varint(&mut head, 4 * sizes.iter().product::<usize>() as u64);
     head
 }
 

@@ -18,6 +18,7 @@ use std::path::Path;
 use ocellus_graph::Graph;
 use ocellus_tensor::Weights;
 
+use super::SolverState;
 use crate::{FormatError, check_weights, write_atomically};
 use out::Layers;
 
@@ -58,6 +59,23 @@ pub fn write(
     let text = text::of(&layers, &graph.name);
     write_atomically(caffemodel, |mut out| binary::network(&mut out, &layers, &graph.name, weights))?;
     write_atomically(prototxt, |out| out.write_all(text.as_bytes()))
+}
+
+/// Writes the weights of a network alone to `caffemodel`, by layer name.
+///
+/// Errors: as [`write`]; `weights` may hold more than the network needs.
+pub fn write_weights(
+    caffemodel: impl AsRef<Path>,
+    graph: &Graph,
+    weights: &Weights,
+) -> Result<(), FormatError> {
+    let layers = described(graph)?;
+    write_atomically(caffemodel, |mut out| binary::network(&mut out, &layers, &graph.name, weights))
+}
+
+/// Writes a solver's state to `path`, in the binary form.
+pub fn write_solver_state(path: impl AsRef<Path>, state: &SolverState) -> Result<(), FormatError> {
+    write_atomically(path, |mut out| binary::solver_state(&mut out, state))
 }
 
 fn described(graph: &Graph) -> Result<Layers, FormatError> {

@@ -1,0 +1,153 @@
+//! A network of one phase with the data that it reads.
+
+use std::path::Path;
+
+use ocellus_engine::Session;
+use ocellus_formats::caffe::{self, DataLayer, DataSource, NetOptions, NetState, Phase, Transform};
+use ocellus_graph::{Graph, Op};
+use ocellus_tensor::Tensor;
+use serde::Serialize;
+
+use super::feed::Feed;
+use super::paths::Places;
+use crate::TrainError;
+
+/// The mean of one of a test network's outputs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TestResult {
+    /// The output.
+    pub name: String,
+    /// Its mean over all batches; for one of several numbers, of the first.
+    pub value: f64,
+    /// Its share of the loss; `None` for what is none.
+    pub loss_weight: Option<f32>,
+}
+
+/// A network and its data layers.
+pub(super) struct Net {
+    pub graph: Graph,
+    pub seed: u64,
+    feeds: Vec<Feed>,
+    /// Next batch of a test, which goes on where the last one ended.
+    next: usize,
+}
+
+impl Net {
+    /// Reads the description and opens what its data layers name.
+    pub fn open(
+        path: &Path,
+        phase: Phase,
+        state: &NetState,
+        places: &Places,
+        seed: u64,
+    ) -> Result<Net, TrainError> {
+        let mut options =
+            NetOptions { phase, stages: state.stages.clone(), level: state.level, ..NetOptions::default() };
+        let text = caffe::read_description(path)?;
+        let layers = caffe::data_layers(&text, &path.display().to_string(), &options)?;
+        let mut feeds = Vec::new();
+        for layer in &layers {
+            if let Some(feed) = Feed::open(layer, phase, places, seed)? {
+                for (top, sizes) in feed.sizes()? {
+                    options = options.item(top, sizes);
+                }
+                feeds.push(feed);
+            }
+        }
+        let graph = caffe::parse_net(&text, &path.display().to_string(), &options)?;
+        for &input in graph.inputs() {
+            let name = &graph.value(input).name;
+            if !feeds.iter().any(|feed| feed.layer.tops.contains(name)) {
+                return Err(TrainError::setting(format!(
+                    "{}: the input {name} gets no data; give it a layer that reads some",
+                    path.display()
+                )));
+            }
+        }
+        Ok(Net { graph, seed, feeds, next: 0 })
+    }
+
+    /// Things worth telling.
+    pub fn notes(&self) -> Vec<String> {
+        let random = |feed: &&Feed| feed.phase() == Phase::Test && feed.layer.transform.mirror;
+        self.feeds
+            .iter()
+            .filter(random)
+            .map(|feed| format!("layer {} mirrors at random in testing too, as Caffe does", feed.layer.name))
+            .collect()
+    }
+
+    /// Hands batch number `batch` to a session of this network.
+    pub fn feed(&self, session: &mut Session, batch: usize) -> Result<(), TrainError> {
+        for feed in &self.feeds {
+            for (top, numbers) in feed.layer.tops.iter().zip(feed.batch(batch)?) {
+                // A blob that no layer reads is no input of the plan.
+                if self.graph.find_input(top).is_some() {
+                    session.set_input(top, &numbers)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The weighted sum of all losses.
+    pub fn total_loss(&self, session: &Session) -> Result<f64, TrainError> {
+        self.graph.losses().iter().try_fold(0.0, |sum, loss| {
+            let value = session.output(&loss.name)?.first().copied().unwrap_or(f32::NAN);
+            Ok(sum + f64::from(loss.weight) * f64::from(value))
+        })
+    }
+
+    /// The means of all outputs and losses over the next batches.
+    pub fn test(&mut self, session: &mut Session, batches: usize) -> Result<Vec<TestResult>, TrainError> {
+        let losses = self.graph.losses().iter().map(|loss| (loss.name.clone(), Some(loss.weight)));
+        let outputs = self.graph.outputs().iter().map(|output| (output.name.clone(), None));
+        let mut results: Vec<TestResult> = outputs
+            .chain(losses)
+            .map(|(name, loss_weight)| TestResult { name, value: 0.0, loss_weight })
+            .collect();
+        for _ in 0..batches {
+            self.feed(session, self.next)?;
+            session.set_random(self.seed, self.next as u64);
+            session.run();
+            self.next += 1;
+            for result in &mut results {
+                let value = session.output(&result.name)?.first().copied().unwrap_or(f32::NAN);
+                result.value += f64::from(value) / batches as f64;
+            }
+        }
+        Ok(results)
+    }
+
+    /// The network for use: what its losses read handed out, and nothing of data or labels.
+    pub fn for_use(&self) -> Result<Graph, TrainError> {
+        let mut graph = self.graph.clone();
+        let reads: Vec<_> = graph
+            .nodes()
+            .iter()
+            .filter_map(|node| match &node.op {
+                Op::Loss(loss) => Some((node.name.clone(), node.inputs[..loss.kind.predictions()].to_vec())),
+                _ => None,
+            })
+            .collect();
+        let single = reads.len() == 1 && reads[0].1.len() == 1;
+        for (name, values) in reads {
+            for (i, value) in values.into_iter().enumerate() {
+                let output = if single { "output".to_string() } else { format!("{name}.input{i}") };
+                if graph.find_output(&output).is_none() {
+                    graph.add_output(output, value);
+                }
+            }
+        }
+        Ok(graph.for_inference()?)
+    }
+
+    /// The first data layer that reads images, its transformation and its mean image.
+    pub fn image_layer(&self) -> Option<(&DataLayer, &Transform, Option<&Tensor>)> {
+        let of_images = |feed: &&Feed| {
+            matches!(feed.layer.source, DataSource::Database { .. } | DataSource::Images { .. })
+        };
+        let feed = self.feeds.iter().find(of_images)?;
+        Some((&feed.layer, &feed.layer.transform, feed.transformer.mean()))
+    }
+}
