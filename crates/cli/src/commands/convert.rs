@@ -96,7 +96,7 @@ pub fn run(args: ConvertArgs, common: &Common) -> anyhow::Result<()> {
     if Lmdb::is_at(from) {
         return to_folder(&args, from, Path::new(to), common);
     }
-    if to.ends_with("lmdb") {
+    if to.ends_with("lmdb") || to.ends_with("leveldb") {
         return to_databases(&args, from, to, common);
     }
     let mut found = args.source.find(from, args.input)?;

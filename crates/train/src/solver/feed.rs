@@ -71,14 +71,8 @@ impl Feed {
     ) -> Result<Option<Self>, TrainError> {
         let transformer = Transformer::new(&layer.transform, phase, places)?;
         let (source, skip) = match &layer.source {
-            DataSource::Database { is_leveldb: true, path, .. } if !is_lmdb(path, places) => {
-                return Err(TrainError::setting(format!(
-                    "layer {}: {path} is said to be a LevelDB, which is not read; convert it to LMDB and say backend: LMDB",
-                    layer.name
-                )));
-            }
-            DataSource::Database { path, rand_skip, .. } => {
-                (Source::Lmdb(Lmdb::open(places.file(path)?)?), *rand_skip)
+            DataSource::Database { path, is_leveldb, rand_skip } => {
+                (Source::Lmdb(open_database(path, *is_leveldb, places)?), *rand_skip)
             }
             DataSource::Images { list, root, size, colour, shuffle, rand_skip } => {
                 let files = read_list(&places.file(list)?, root, places)?;
@@ -256,9 +250,23 @@ impl Feed {
     }
 }
 
-fn is_lmdb(path: &str, places: &Places) -> bool {
-    // The default of the field is LevelDB, so many files that mean LMDB do not say it.
-    places.file(path).is_ok_and(Lmdb::is_at)
+/// Opens a database. Where a LevelDB is named (as by every description that says no backend), an LMDB of that path, or of
+/// that name with lmdb in its place, will do.
+fn open_database(path: &str, is_leveldb: bool, places: &Places) -> Result<Lmdb, TrainError> {
+    let found = match places.file(path) {
+        Err(_) if is_leveldb => places.file(&path.replace("leveldb", "lmdb")).or_else(|_| places.file(path)),
+        found => found,
+    }?;
+    if is_leveldb && found.is_dir() && !Lmdb::is_at(&found) {
+        let next = "make it again as LMDB: ocellus convert IMAGES NAME_lmdb";
+        return Err(FormatError::malformed(
+            found.display().to_string(),
+            "it is a LevelDB, which is not read",
+            next,
+        )
+        .into());
+    }
+    Ok(Lmdb::open(found)?)
 }
 
 /// An image as Caffe has it: blue, green, red, plane by plane, stretched without averaging.
