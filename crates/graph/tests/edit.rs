@@ -60,7 +60,8 @@ fn another_image_size_reaches_through_or_names_the_node_that_fixes_it() {
     let error = message(lenet().with_input("input", [1, 1, 32, 32]));
     assert_eq!(
         error,
-        "ip1: input has 1250 features, the weight expects 800; this node fixes the input's size"
+        "ip1: input has 1250 features, the weight expects 800; this node fixes the input's size: global average pooling \
+         before it would take any size"
     );
     let error = message(lenet().with_input("image", [1, 1, 28, 28]));
     assert_eq!(error, "the network lenet has no input named image; it has input");

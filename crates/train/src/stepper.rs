@@ -46,7 +46,7 @@ pub struct StepGraphs {
 }
 
 impl StepGraphs {
-    /// The graphs that train `net` as a classifier: an inference network with the output `output` of logits.
+    /// The graphs that train `net`: by the losses it has, or else as a classifier by the logits of its output `output`.
     ///
     /// ```
     /// use ocellus_train::{Optimiser, StepGraphs, StepSetup};
@@ -57,10 +57,12 @@ impl StepGraphs {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(net: &Graph, setup: &StepSetup) -> Result<Self, TrainError> {
-        let net = net.with_batch(setup.part)?.for_training()?.with_classifier_loss(setup.smoothing)?;
+        let net = net.with_batch(setup.part)?.for_training()?;
+        let net = if net.losses().is_empty() { net.with_classifier_loss(setup.smoothing)? } else { net };
         // All losses, those of auxiliary heads too.
         let losses = net.losses().iter().map(|loss| loss.name.as_str());
-        let net = net.prune(&losses.chain([TOP1]).collect::<Vec<_>>())?;
+        let scores = net.find_output(TOP1).map(|_| TOP1);
+        let net = net.prune(&losses.chain(scores).collect::<Vec<_>>())?;
         let found = differentiate(&net, &Request::default())?;
         let mut gradients = found.graph;
         let trained = found.params.iter().map(|&(id, _)| gradients.param(id).name.clone()).collect();

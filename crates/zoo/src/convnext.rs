@@ -23,7 +23,8 @@ const WEIGHTS: Init = Init::TruncatedNormal { mean: 0.0, std: 0.02 };
 /// Each block filters every channel with a 7x7 kernel, normalises over the channels, widens four times with a 1x1
 /// convolution, applies GELU, narrows again and adds the result, scaled channel by channel, to its input. Nodes are
 /// `stage1.block0.depthwise`, `.norm`, `.expand`, `.reduce`; parameters are named and filled as torchvision does
-/// (`features.1.0.block.0.weight`, `features.1.0.layer_scale`).
+/// (`features.1.0.block.0.weight`, `features.1.0.layer_scale`). The paper's stochastic depth, which skips blocks at
+/// random while training, is left out.
 ///
 /// Source: Liu et al., "A ConvNet for the 2020s" (2022), section 2; torchvision, `models/convnext.py`.
 ///

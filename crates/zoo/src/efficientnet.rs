@@ -32,7 +32,8 @@ const STAGES: [Stage; 7] = [
 ///
 /// Each block widens with a 1x1 convolution, filters each channel, scales the channels by factors found from their
 /// means, and narrows with a 1x1 convolution. Nodes are `block3.expand`, `.depthwise`, `.excite`, `.project`; parameters
-/// are named and filled as torchvision does (`features.2.0.block.1.0.weight`). Any image size will do.
+/// are named and filled as torchvision does (`features.2.0.block.1.0.weight`). Any image size will do. The paper's
+/// stochastic depth, which skips blocks at random while training, is left out.
 ///
 /// Source: Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks" (2019), table 1;
 /// torchvision, `models/efficientnet.py`.

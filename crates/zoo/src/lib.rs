@@ -1,8 +1,10 @@
 //! Known architectures as functions that return graphs, and fixed filters as numbers. No weights live here.
 //!
-//! Every network has one input called `input` `(1, C, H, W)` and one output called `output` `(1, classes)`: logits,
-//! with no softmax behind them. Parameters carry the names of the implementation that made the network known, so
-//! that its checkpoints fit.
+//! Every network has an input called `input` `(1, C, H, W)` and an output called `output` `(1, classes)`: logits, with
+//! no softmax behind them. (GoogLeNet and Inception-v3 have auxiliary outputs beside it, for training alone; the
+//! Siamese network has two inputs, two outputs and a loss of its own.) Parameters carry the names of the
+//! implementation that made the network known, so that its checkpoints fit: torchvision's where it has the network,
+//! else timm's or Caffe's. Initial weights are drawn as there.
 //!
 //! ```
 //! use ocellus_zoo::{Options, build};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ocellus_tensor::Shape;
 
 use super::rebuild::Changes;
-use crate::{Graph, GraphError, ValueId};
+use crate::{Graph, GraphError, Op, ValueId};
 
 impl Graph {
     /// The network for batches of `n`: axis 0 of the first input, and of every input that agreed with it there.
@@ -63,9 +63,14 @@ impl Graph {
         let mut changes = Changes::none(self);
         changes.input_shapes = input_shapes;
         changes.apply().map_err(|error| match error {
-            GraphError::Node { node, message } if self.find_node(&node).is_some() => {
-                GraphError::node(node, format!("{message}; this node fixes the input's size"))
-            }
+            GraphError::Node { node, message } => match self.find_node(&node).map(|id| &self.node(id).op) {
+                Some(Op::Linear(_)) => {
+                    let cure = "global average pooling before it would take any size";
+                    GraphError::node(node, format!("{message}; this node fixes the input's size: {cure}"))
+                }
+                Some(_) => GraphError::node(node, format!("{message}; this node fixes the input's size")),
+                None => GraphError::Node { node, message },
+            },
             error => error,
         })
     }
