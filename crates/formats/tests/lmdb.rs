@@ -78,7 +78,7 @@ fn damaged_databases_never_panic() {
         seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         let at = (seed >> 33) as usize % bytes.len();
         // Half of the changes hit the beginning of a page, where the structure is.
-        let at = if seed % 2 == 0 { at / 4096 * 4096 + at % 160 } else { at };
+        let at = if seed.is_multiple_of(2) { at / 4096 * 4096 + at % 160 } else { at };
         let mut changed = bytes.clone();
         changed[at] = (seed >> 20) as u8;
         touch(&changed);

@@ -190,7 +190,7 @@ fn order(count: usize, seed: Option<u64>) -> Vec<usize> {
         let mut z = state;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        order.swap(i, (u128::from(z ^ z >> 31) * (i as u128 + 1) >> 64) as usize);
+        order.swap(i, ((u128::from(z ^ (z >> 31)) * (i as u128 + 1)) >> 64) as usize);
     }
     order
 }

@@ -98,7 +98,7 @@ fn assign(
 pub(super) fn solver_state(file: &Hdf5) -> Result<SolverState, FormatError> {
     let whole = |name: &str| -> Result<u64, FormatError> {
         let number = file.scalar(name)?;
-        let fits = number >= 0.0 && number < 9e15;
+        let fits = (0.0..9e15).contains(&number);
         fits.then_some(number as u64).ok_or_else(|| {
             FormatError::malformed(file.name(), format!("{name} is {number}, no count"), DAMAGED)
         })

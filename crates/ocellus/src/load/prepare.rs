@@ -64,8 +64,8 @@ impl Preparation {
 
     /// All that is known about a model, to be kept beside it.
     pub fn of(preprocess: Option<&Preprocess>, classes: &[String]) -> Preparation {
-        let mut said = Preparation::default();
-        said.classes = (!classes.is_empty()).then(|| classes.to_vec());
+        let classes = (!classes.is_empty()).then(|| classes.to_vec());
+        let mut said = Preparation { classes, ..Preparation::default() };
         if let Some(known) = preprocess {
             let [height, width] = known.size;
             said.resize = known.resize;

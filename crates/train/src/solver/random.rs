@@ -26,7 +26,7 @@ impl Random {
 
     /// A whole number below `n`, which is at least 1.
     pub fn below(&mut self, n: usize) -> usize {
-        (u128::from(self.next()) * n.max(1) as u128 >> 64) as usize
+        ((u128::from(self.next()) * n.max(1) as u128) >> 64) as usize
     }
 
     /// Even in [0, 1).

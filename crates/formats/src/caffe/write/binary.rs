@@ -28,7 +28,7 @@ pub(super) fn solver_state(out: &mut dyn Write, state: &SolverState) -> io::Resu
     text(&mut head, 2, &state.learned_net);
     out.write_all(&head)?;
     for tensor in &state.history {
-        let blob = blob_head(&tensor.shape().to_vec());
+        let blob = blob_head(tensor.shape());
         let mut head = Vec::new();
         key(&mut head, 3, 2);
         varint(&mut head, (blob.len() + 4 * tensor.data().len()) as u64);
