@@ -17,8 +17,11 @@ mod model;
 pub mod npy;
 pub mod npz;
 mod numbers;
+pub mod onnx;
 pub mod safetensors;
 pub mod torch;
+mod wire;
+mod wire_out;
 
 pub use atomic::{Sink, write_atomically};
 pub use error::FormatError;

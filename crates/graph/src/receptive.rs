@@ -110,6 +110,7 @@ fn keeps_pixels(op: &Op) -> bool {
             | Op::Norm(_)
             | Op::Lrn(_)
             | Op::Activation(_)
+            | Op::Stepwise(_)
             | Op::Prelu(_)
             | Op::Dropout(_)
             | Op::Binary(_)

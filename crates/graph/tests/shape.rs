@@ -239,6 +239,11 @@ fn elementwise_and_reductions() {
     gives(reduce(&[0, 2], true), &[&[2, 3, 4]], &[&[1, 3, 1]]);
     refuses(reduce(&[3], true), &[&[2, 3, 4]], "axis = 3, but the input (2, 3, 4) has 3 axes");
     refuses(reduce(&[1, 1], true), &[&[2, 3, 4]], "axes must ascend without repeats, got [1, 1]");
+    let place = |axis, keep| Op::ArgMax(ArgMax { axis, keep, last: false });
+    gives(place(1, false), &[&[2, 3, 4]], &[&[2, 4]]);
+    gives(place(1, true), &[&[2, 3, 4]], &[&[2, 1, 4]]);
+    refuses(place(3, true), &[&[2, 3, 4]], "axis = 3, but the input (2, 3, 4) has 3 axes");
+    gives(Op::Stepwise(Stepwise::Round), &[&[2, 3]], &[&[2, 3]]);
     refuses(
         Op::Softmax(Softmax { log: false }),
         &[&[3]],

@@ -4,6 +4,7 @@
 //! whole graphs with nothing else. The graph has checked counts and shapes; here they are only read.
 
 mod activation;
+mod arg_max;
 mod arithmetic;
 mod batch_norm;
 mod concat;
@@ -21,6 +22,7 @@ mod reduce;
 mod reshape;
 mod slice;
 mod softmax;
+mod stepwise;
 mod transpose;
 mod update;
 mod upsample;
@@ -133,6 +135,7 @@ pub fn run_op<T: Element>(op: &Op, call: OpCall<'_, '_, T>) {
         Op::LrnGrad(op) => lrn::grad(op, call),
         Op::Activation(op) => activation::forward(op, call),
         Op::ActivationGrad(op) => activation::grad(op, call),
+        Op::Stepwise(op) => stepwise::forward(op, call),
         Op::Prelu(_) => activation::prelu(call),
         Op::PreluGrad(_) => activation::prelu_grad(call),
         Op::Dropout(op) => dropout::forward(op, call),
@@ -152,6 +155,7 @@ pub fn run_op<T: Element>(op: &Op, call: OpCall<'_, '_, T>) {
         Op::Softmax(op) => softmax::forward(op, call),
         Op::SoftmaxGrad(op) => softmax::grad(op, call),
         Op::Reduce(op) => reduce::forward(op, call),
+        Op::ArgMax(op) => arg_max::forward(op, call),
         Op::Loss(op) => loss::forward(op, call),
         Op::LossGrad(op) => loss::grad(op, call),
         Op::Accuracy(op) => loss::accuracy(op, call),

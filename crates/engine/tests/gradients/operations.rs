@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use ocellus_graph::ops::{
-    Activation, AvgPool, BroadcastTo, Concat, Conv2dGradInput, Conv2dGradWeight, CustomOp, Interpolation,
-    Lrn, LrnRegion, MaxPool, Norm, NormAxes, Pad, PadMode, Prelu, Slice, SumTo, Upsample,
+    Activation, ArgMax, AvgPool, BroadcastTo, Concat, Conv2dGradInput, Conv2dGradWeight, CustomOp,
+    Interpolation, Lrn, LrnRegion, MaxPool, Norm, NormAxes, Pad, PadMode, Prelu, Slice, Stepwise, SumTo,
+    Upsample,
 };
 use ocellus_graph::{BatchNormSpec, Builder, Conv, ConvTranspose, Dense, Op, ValueId};
 use ocellus_tensor::{ConvGeometry, Padding, Rounding, Shape, Tensor, Window};
@@ -190,6 +191,21 @@ fn activations() {
         Case::new("prelu", &inputs, |b, v| vec![b.node("y", Op::Prelu(Prelu), v)])
     };
     check_all(&[slopes(&[3]), slopes(&[1]), layer("prelu layer", &[4, 5], |b, x| b.prelu("prelu", x))]);
+}
+
+/// Nothing is learned through a step: x round(x) grows by round(x), x floor(x) by floor(x), and so on.
+#[test]
+fn steps_are_constants() {
+    let gated = |op: Op| {
+        let inputs = [input("x", &[2, 5], Fill::Values(&[-1.7, -0.8, 0.2, 0.7, 1.3]))];
+        Case::new(format!("{op:?}"), &inputs, move |b, v| {
+            let step = b.node("step", op.clone(), &[v[0]]);
+            vec![b.mul("y", v[0], step)]
+        })
+    };
+    let steps = [Stepwise::Floor, Stepwise::Round, Stepwise::Above { threshold: 0.5 }].map(Op::Stepwise);
+    let place = Op::ArgMax(ArgMax { axis: 1, keep: true, last: false });
+    check_all(&steps.into_iter().chain([place]).map(gated).collect::<Vec<_>>());
 }
 
 #[test]

@@ -18,8 +18,6 @@ mod stored;
 mod text;
 mod upgrade;
 mod weights;
-mod wire;
-mod wire_out;
 mod write;
 
 use std::collections::BTreeMap;
@@ -39,7 +37,8 @@ pub use write::{to_prototxt, write, write_solver_state, write_weights};
 
 use crate::FormatError;
 use crate::hdf5::{Hdf5, MAGIC};
-use wire::Wire;
+use crate::wire::{self, Wire};
+use crate::wire_out;
 
 const DAMAGED: &str = "it is damaged or of another kind: take another copy";
 

@@ -4,6 +4,7 @@
 //! rule, gradient rule, cost rule, in that order. All tensors are logically N,C,H,W.
 
 mod activation;
+mod arg_max;
 mod arithmetic;
 mod batch_norm;
 mod concat;
@@ -23,6 +24,7 @@ mod reduce;
 mod reshape;
 mod slice;
 mod softmax;
+mod stepwise;
 mod transpose;
 mod update;
 mod upsample;
@@ -31,6 +33,7 @@ pub(crate) use conv2d::geometry_macs;
 pub(crate) use expect::representable;
 
 pub use activation::{Activation, ActivationGrad, Prelu, PreluGrad};
+pub use arg_max::ArgMax;
 pub use arithmetic::{Binary, BinaryKind, BroadcastTo, MaximumGrad, SumTo};
 pub use batch_norm::{BatchNorm, BatchNormGrad, RunningUpdate, Statistics};
 pub use concat::Concat;
@@ -48,6 +51,7 @@ pub use reduce::{Reduce, ReduceKind};
 pub use reshape::Reshape;
 pub use slice::{Slice, SliceGrad};
 pub use softmax::{Softmax, SoftmaxGrad};
+pub use stepwise::Stepwise;
 pub use transpose::Transpose;
 pub use update::{Accumulate, AdamUpdate, MuonUpdate, SgdUpdate};
 pub use upsample::{Interpolation, Upsample, UpsampleGrad};
@@ -82,6 +86,7 @@ pub enum Op {
     LrnGrad(LrnGrad),
     Activation(Activation),
     ActivationGrad(ActivationGrad),
+    Stepwise(Stepwise),
     Prelu(Prelu),
     PreluGrad(PreluGrad),
     Dropout(Dropout),
@@ -101,6 +106,7 @@ pub enum Op {
     Softmax(Softmax),
     SoftmaxGrad(SoftmaxGrad),
     Reduce(Reduce),
+    ArgMax(ArgMax),
     Loss(LossOp),
     LossGrad(LossGrad),
     Accuracy(Accuracy),
@@ -139,6 +145,7 @@ macro_rules! each_op {
             Op::LrnGrad($op) => $body,
             Op::Activation($op) => $body,
             Op::ActivationGrad($op) => $body,
+            Op::Stepwise($op) => $body,
             Op::Prelu($op) => $body,
             Op::PreluGrad($op) => $body,
             Op::Dropout($op) => $body,
@@ -158,6 +165,7 @@ macro_rules! each_op {
             Op::Softmax($op) => $body,
             Op::SoftmaxGrad($op) => $body,
             Op::Reduce($op) => $body,
+            Op::ArgMax($op) => $body,
             Op::Loss($op) => $body,
             Op::LossGrad($op) => $body,
             Op::Accuracy($op) => $body,
@@ -220,6 +228,8 @@ impl Op {
             Op::Reduce(op) => op.gradient(context),
             Op::Custom(op) => op.gradient(context),
             Op::Loss(op) => op.gradient(context),
+            // Flat, or whole numbers: nothing is learned through them.
+            Op::Stepwise(_) | Op::ArgMax(_) => Ok(vec![None]),
             Op::Accuracy(_) => Err(context.refuse("accuracy has no gradient; train on a loss")),
             Op::RunningUpdate(_)
             | Op::Accumulate(_)

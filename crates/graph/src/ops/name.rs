@@ -2,7 +2,7 @@
 
 use ocellus_tensor::Window;
 
-use super::{Activation, BinaryKind, Interpolation, LossKind, NormAxes, Op, ReduceKind};
+use super::{Activation, BinaryKind, Interpolation, LossKind, NormAxes, Op, ReduceKind, Stepwise};
 
 impl Op {
     /// A short lower-case name, as summaries and the text form show it: `conv2d`, `relu`, `softmax_cross_entropy`.
@@ -31,6 +31,11 @@ impl Op {
             Op::LrnGrad(_) => "lrn_grad",
             Op::Activation(op) => op.names()[0],
             Op::ActivationGrad(op) => op.activation.names()[1],
+            Op::Stepwise(op) => match op {
+                Stepwise::Floor => "floor",
+                Stepwise::Round => "round",
+                Stepwise::Above { .. } => "above",
+            },
             Op::Prelu(_) => "prelu",
             Op::PreluGrad(_) => "prelu_grad",
             Op::Dropout(_) => "dropout",
@@ -68,6 +73,7 @@ impl Op {
                 ReduceKind::Mean => "reduce_mean",
                 ReduceKind::Max => "reduce_max",
             },
+            Op::ArgMax(_) => "arg_max",
             Op::Loss(op) => op.kind.names()[0],
             Op::LossGrad(op) => op.kind.names()[1],
             Op::Accuracy(_) => "accuracy",

@@ -45,6 +45,7 @@ fields!(Upsample { factor, interpolation });
 fields!(UpsampleGrad { upsample, input });
 fields!(SoftmaxGrad { softmax });
 fields!(Reduce { kind, axes, keep });
+fields!(ArgMax { axis, keep, last });
 fields!(LossOp { kind });
 fields!(LossGrad { kind });
 fields!(Accuracy { top });
@@ -92,6 +93,8 @@ kinds!(Activation {
     Affine { scale, shift } = "affine",
     Power { exponent } = "power",
 });
+
+kinds!(Stepwise { Floor = "floor", Round = "round", Above { threshold } = "above" });
 
 kinds!(LossKind {
     SoftmaxCrossEntropy { smoothing } = "softmax_cross_entropy",
@@ -156,8 +159,8 @@ pub(super) fn attributes(op: &Op) -> Result<Written, String> {
     put!(
         Conv2d Conv2dGradInput Conv2dGradWeight ConvTranspose2d Linear LinearGradInput LinearGradWeight
         MaxPool MaxPoolGrad AvgPool AvgPoolGrad BatchNorm BatchNormGrad RunningUpdate Norm NormGrad Lrn LrnGrad
-        Activation ActivationGrad Prelu PreluGrad Dropout Binary MaximumGrad SumTo BroadcastTo Concat Slice SliceGrad
-        Reshape Transpose Pad PadGrad Upsample UpsampleGrad Softmax SoftmaxGrad Reduce Loss LossGrad Accuracy
+        Activation ActivationGrad Stepwise Prelu PreluGrad Dropout Binary MaximumGrad SumTo BroadcastTo Concat Slice SliceGrad
+        Reshape Transpose Pad PadGrad Upsample UpsampleGrad Softmax SoftmaxGrad Reduce ArgMax Loss LossGrad Accuracy
         Accumulate SgdUpdate AdamUpdate MuonUpdate
     );
     Ok(to)
@@ -192,6 +195,7 @@ pub(super) fn operation(from: &mut Fields) -> Result<Op, String> {
         "group_norm_grad" | "instance_norm_grad" | "layer_norm_grad" => NormGrad,
         "lrn" => Lrn,
         "lrn_grad" => LrnGrad,
+        "floor" | "round" | "above" => Stepwise,
         "prelu" => Prelu,
         "prelu_grad" => PreluGrad,
         "dropout" => Dropout,
@@ -211,6 +215,7 @@ pub(super) fn operation(from: &mut Fields) -> Result<Op, String> {
         "softmax" | "log_softmax" => Softmax,
         "softmax_grad" | "log_softmax_grad" => SoftmaxGrad,
         "reduce_sum" | "reduce_mean" | "reduce_max" => Reduce,
+        "arg_max" => ArgMax,
         "accuracy" => Accuracy,
         "accumulate" => Accumulate,
         "sgd_update" => SgdUpdate,

@@ -141,5 +141,15 @@ fn losses(b: &mut Builder, x: ValueId) {
     b.triplet("triplet", [x, other, log], 0.2, 1.0);
     let top = b.accuracy("top1", x, label, 1);
     b.output("scores", x);
+    for (name, op) in [
+        ("floor", Stepwise::Floor),
+        ("round", Stepwise::Round),
+        ("above", Stepwise::Above { threshold: -0.25 }),
+    ] {
+        let y = b.node(name, Op::Stepwise(op), &[x]);
+        b.output(name, y);
+    }
+    let place = b.node("place", Op::ArgMax(ArgMax { axis: 1, keep: false, last: true }), &[x]);
+    b.output("place", place);
     b.output("top 1", top);
 }

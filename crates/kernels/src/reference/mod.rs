@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activation;
+pub mod arg_max;
 pub mod arithmetic;
 pub mod batch_norm;
 pub mod concat;
@@ -27,6 +28,7 @@ pub mod prelu;
 pub mod reduce;
 pub mod slice;
 pub mod softmax;
+pub mod stepwise;
 pub mod transpose;
 pub mod update;
 pub mod upsample;

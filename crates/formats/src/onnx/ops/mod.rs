@@ -1,0 +1,111 @@
+//! ONNX's operators, each as one or a few operations of the graph.
+//!
+//! Source: the operator changelog of ONNX (docs/Changelog.md of onnx/onnx), every version of every operator here. Each
+//! function takes a node and gives what its outputs stand for.
+
+mod activation;
+mod arithmetic;
+mod arrange;
+mod convolve;
+mod norm;
+mod pad;
+mod pool;
+mod product;
+mod quantize;
+mod reduce;
+mod resize;
+mod softmax;
+mod volume;
+mod window;
+
+use ocellus_graph::ValueId;
+
+use super::call::{Call, Item};
+use super::fault::Fault;
+use super::literal::Kind;
+use super::net::Net;
+
+/// What an operator's function gives: its outputs.
+type Made = Result<Vec<Item>, Fault>;
+
+/// Adds a node of any operator.
+pub(super) fn add(net: &mut Net, call: &Call) -> Made {
+    let kind = call.item(0).map_or(Kind::F32, Item::kind);
+    // One output, of the first input's element type.
+    let one = |value: Result<ValueId, Fault>| value.map(|value| vec![Item::Value(value, kind)]);
+    match call.node.domain.as_str() {
+        "" => {}
+        "com.microsoft" => return quantize::microsoft(net, call),
+        domain => {
+            let what = format!("is of the domain {domain}, which is not ONNX's own");
+            return Err(call.fault_with(what, "export the network with ONNX's own operators"));
+        }
+    }
+    match call.op() {
+        "Conv" => one(convolve::conv(net, call)),
+        "ConvTranspose" => one(convolve::conv_transpose(net, call)),
+        "MaxPool" | "AveragePool" | "LpPool" => one(pool::pool(net, call)),
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => one(pool::global(net, call)),
+        "Gemm" => one(product::gemm(net, call)),
+        "MatMul" => one(product::matmul(net, call)),
+        "BatchNormalization" => one(norm::batch(net, call)),
+        "InstanceNormalization" => one(norm::instance(net, call)),
+        "GroupNormalization" => one(norm::group(net, call)),
+        "LayerNormalization" => norm::layer(net, call),
+        "RMSNormalization" => one(norm::root_mean_square(net, call)),
+        "MeanVarianceNormalization" => one(norm::mean_variance(net, call)),
+        "LpNormalization" => one(norm::lp(net, call)),
+        "LRN" => one(norm::local_response(net, call)),
+        "Softmax" | "LogSoftmax" | "Hardmax" => one(softmax::softmax(net, call)),
+        "ArgMax" | "ArgMin" => softmax::arg_max(net, call),
+        "Identity" | "Dropout" => arrange::identity(net, call),
+        "Cast" | "CastLike" => arithmetic::cast(net, call),
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => one(arrange::reshape(net, call)),
+        "Transpose" => one(arrange::transpose(net, call)),
+        "Concat" => one(arrange::concat(net, call)),
+        "Split" => arrange::split(net, call),
+        "Slice" => one(arrange::slice(net, call)),
+        "Gather" => arrange::gather(net, call),
+        "Expand" => one(arrange::expand(net, call)),
+        "Tile" => one(arrange::tile(net, call)),
+        "DepthToSpace" => one(arrange::depth_to_space(net, call)),
+        "SpaceToDepth" => one(arrange::space_to_depth(net, call)),
+        "Pad" => one(pad::pad(net, call)),
+        "Resize" | "Upsample" => one(resize::resize(net, call)),
+        "QuantizeLinear" => quantize::quantize(net, call),
+        "DequantizeLinear" => quantize::dequantize(net, call),
+        "DynamicQuantizeLinear" => quantize::dynamic(net, call),
+        "ConvInteger" => quantize::conv_integer(net, call),
+        "MatMulInteger" => quantize::matmul_integer(net, call),
+        "QLinearConv" => quantize::conv(net, call),
+        "QLinearMatMul" => quantize::matmul(net, call),
+        op if op.starts_with("Reduce") => one(reduce::reduce(net, call)),
+        op => {
+            if let Some(made) = arithmetic::add(net, call)? {
+                return Ok(made);
+            }
+            match activation::add(net, call)? {
+                Some(value) => Ok(vec![Item::Value(value, kind)]),
+                None => Err(refusal(call, op)),
+            }
+        }
+    }
+}
+
+/// Why an operator cannot be had.
+fn refusal(call: &Call, op: &str) -> Fault {
+    match op {
+        "Loop" | "Scan" | "If" => call.fault("decides while the network runs: control flow is not supported"),
+        "LSTM" | "GRU" | "RNN" => call.fault("is recurrent, which is not supported"),
+        "NonMaxSuppression" | "RoiAlign" | "MaxRoiPool" | "TopK" | "NonZero" => call.fault_with(
+            "belongs to object detectors: what it gives depends on what the network is fed",
+            "cut the network before it",
+        ),
+        "RandomNormal" | "RandomUniform" | "RandomNormalLike" | "RandomUniformLike" | "Bernoulli"
+        | "Multinomial" => call.fault("draws random numbers, which is not supported"),
+        op if op.starts_with("Sequence") || op.starts_with("Optional") || op.starts_with("String") => {
+            call.fault("works on something else than tensors of numbers, which is not supported")
+        }
+        _ => call.fault("is of an operator that is not supported"),
+    }
+}
