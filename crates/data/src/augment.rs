@@ -22,8 +22,8 @@ pub enum AugmentKind {
         /// The largest shift, in pixels.
         pad: u32,
     },
-    /// The same, but what lies outside the image is its mirror image: the network meets no borders that real images
-    /// do not have.
+    /// The same, but what lies outside is the mirror image of the part that is shown: the network meets no borders
+    /// that real images do not have.
     ReflectCrop {
         /// The largest shift, in pixels.
         pad: u32,

@@ -173,29 +173,27 @@ fn pad_crop_and_flip_give_all_shifts_and_no_others() {
 
 #[test]
 fn reflected_shifts_continue_the_image_backwards() {
-    let image = Image { width: 4, height: 3, channels: 1, pixels: (1..=12).collect() };
-    // By the walk there and back over 4 columns: ... 3 2 | 1 2 3 4 | 3 2 1 2 ...
+    let (height, width) = (5, 7);
+    let image = Image { width: 7, height: 5, channels: 1, pixels: (1..=35).collect() };
+    // By the walk there and back over a side: ... 3 2 | 1 2 3 4 5 | 4 3 ...
     let reflect = |at: i64, side: i64| {
         let way = at.rem_euclid(2 * (side - 1));
         way.min(2 * (side - 1) - way)
     };
-    // More than a side, so that it turns more than once.
-    let pad = 7;
     let mut possible = std::collections::BTreeSet::new();
-    for (dy, dx) in (-pad..=pad).flat_map(|dy| (-pad..=pad).map(move |dx| (dy, dx))) {
-        let cells = (0..3).flat_map(|y| (0..4).map(move |x| (y, x)));
-        let at = |(y, x): (i64, i64)| image.pixels[(reflect(y + dy, 3) * 4 + reflect(x + dx, 4)) as usize];
+    for (dy, dx) in (-2..=2).flat_map(|dy| (-2..=2).map(move |dx| (dy, dx))) {
+        let cells = (0..height).flat_map(|y| (0..width).map(move |x| (y, x)));
+        let at = |(y, x)| image.pixels[(reflect(y + dy, height) * width + reflect(x + dx, width)) as usize];
         possible.insert(cells.map(at).collect::<Vec<_>>());
     }
-    let augment = Augment { kind: AugmentKind::ReflectCrop { pad: 7 }, flip: false };
-    let mut empty = 0;
-    for sample in 0..1000 {
-        let got = augmented(augment, &raw(1, [3, 4]), &image, sample);
-        // Shifted right out of sight there is nothing to mirror.
-        empty += usize::from(got.iter().all(|&v| v == 0));
-        assert!(possible.contains(&got) || got.iter().all(|&v| v == 0), "{got:?}");
-    }
-    assert!(empty < 800, "{empty} of 1000 are black");
+    assert_eq!(possible.len(), 25);
+    let augment = Augment { kind: AugmentKind::ReflectCrop { pad: 2 }, flip: false };
+    let got: std::collections::BTreeSet<_> =
+        (0..1000).map(|sample| augmented(augment, &raw(1, [5, 7]), &image, sample)).collect();
+    assert_eq!(got, possible);
+    // Further than the image reaches there is nothing to mirror, and nothing breaks.
+    let far = Augment { kind: AugmentKind::ReflectCrop { pad: 40 }, flip: true };
+    (0..200).for_each(|sample| drop(augmented(far, &raw(1, [5, 7]), &image, sample)));
 }
 
 #[test]

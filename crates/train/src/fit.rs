@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{Checkpoint, Identity};
 use crate::metrics::Metrics;
-use crate::origin::Origin;
 use crate::prepare::Prepared;
 use crate::progress::{EpochRecord, EpochTime, Progress};
 use crate::run_folder::RunFolder;
@@ -68,15 +67,8 @@ pub(crate) struct Beginning {
 
 impl Beginning {
     /// Weights drawn by the configuration's seed, nothing done yet.
-    ///
-    /// Where a run begins with a model, that model's weights are taken where they fit.
     pub fn fresh(prepared: &Prepared) -> Self {
-        let seed = prepared.config.seed;
-        let weights = match Origin::of(&prepared.config.model) {
-            Ok(start) => start.weights(&prepared.net, seed),
-            // Whoever prepared the run has read the model a moment ago.
-            Err(_) => initialise(&prepared.net, seed),
-        };
+        let weights = initialise(&prepared.net, prepared.config.seed);
         Beginning { weights, state: Weights::new(), progress: Progress::default() }
     }
 }

@@ -14,7 +14,6 @@ mod error;
 mod fit;
 pub mod metrics;
 mod optimiser;
-mod origin;
 mod predict;
 mod prepare;
 mod progress;

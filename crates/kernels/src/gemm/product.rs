@@ -163,7 +163,8 @@ impl Job<'_> {
     fn run(&self, panel: Panel, tiles: std::ops::Range<usize>) {
         let product = self.product;
         let [reduction, _] = product.features;
-        let step = product.chunk(panel.vectors);
+        // The same chunks for a narrower last panel: equal weights then give equal outputs, wherever they stand.
+        let step = product.chunk(product.panels.vectors);
         for first in (0..reduction.max(1)).step_by(step) {
             let chunk = Chunk { first, count: (reduction - first).min(step) };
             for tile in tiles.clone() {

@@ -1,7 +1,8 @@
 //! Softmax and its logarithm along the channels, and their gradients.
 //!
 //! ```text
-//! log y_c = x_c - m - ln sum e^(x_k - m),  m = max x   (so that nothing overflows)
+//! y_c = e^(x_c - m) / sum e^(x_k - m),  m = max x;  log y_c = x_c - m - ln sum e^(x_k - m)
+//! (so that nothing overflows, and m, however large, never meets the logarithm that it would swallow)
 //! softmax: dx = y (dy - sum dy y);   log-softmax: dx = dy - e^y sum dy
 //! ```
 //!
@@ -11,13 +12,18 @@ use ocellus_tensor::Element;
 
 use super::ChannelSizes;
 
+/// The largest of `values`, and the sum of e to the power of what each has less than it.
+fn largest_and_sum(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let largest = values.clone().fold(f64::NEG_INFINITY, Element::maximum);
+    (largest, values.map(|v| (v - largest).exp()).sum())
+}
+
 /// The logarithm of `sum e^x` over `values`.
 pub(super) fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
-    let largest = values.clone().fold(f64::NEG_INFINITY, Element::maximum);
-    if largest == f64::NEG_INFINITY {
-        return largest; // minus infinity throughout: nothing to sum
+    match largest_and_sum(values) {
+        (f64::NEG_INFINITY, _) => f64::NEG_INFINITY, // throughout: nothing to sum
+        (largest, sum) => largest + sum.ln(),
     }
-    largest + values.map(|v| (v - largest).exp()).sum::<f64>().ln()
 }
 
 /// Calls `visit(offsets)` with the flat offsets of the channels at each position of each image.
@@ -46,10 +52,10 @@ impl Offsets {
 /// Softmax, or with `log` its logarithm. x and y `(N, C, inner)`.
 pub fn softmax<T: Element>(sizes: ChannelSizes, log: bool, x: &[T], y: &mut [T]) {
     for_each_position(sizes, |at| {
-        let total = log_sum_exp(at.iter().map(|i| x[i].to_f64()));
+        let (largest, sum) = largest_and_sum(at.iter().map(|i| x[i].to_f64()));
         for i in at.iter() {
-            let logarithm = x[i].to_f64() - total;
-            y[i] = T::from_f64(if log { logarithm } else { logarithm.exp() });
+            let below = x[i].to_f64() - largest;
+            y[i] = T::from_f64(if log { below - sum.ln() } else { below.exp() / sum });
         }
     });
 }

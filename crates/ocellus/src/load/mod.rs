@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ocellus_formats::caffe::{self, NetOptions};
-use ocellus_formats::{FormatError, Kind, Model, onnx};
+use ocellus_formats::{FormatError, Kind, Model};
 use ocellus_graph::{Graph, from_text};
 use ocellus_tensor::Weights;
 use ocellus_train::RunFolder;
@@ -121,7 +121,7 @@ pub fn open(ask: &Ask) -> Result<Found, LoadError> {
     let own_file = file_of(&ask.word)?;
     if own_file.is_none()
         && let Some(path) = &ask.weights
-        && let Some(kind @ (Kind::Tensors | Kind::Npz | Kind::Torch | Kind::Native)) = Kind::of(path)?
+        && let Some(kind @ (Kind::Tensors | Kind::Npz | Kind::Torch)) = Kind::of(path)?
     {
         // The network is made for as many classes as its weights tell apart.
         return from_tensors(path, kind, &Ask { net: Some(ask.word.clone()), ..ask.clone() });
@@ -166,7 +166,9 @@ fn from_zoo(word: &str, input: Option<[usize; 4]>) -> Result<Found, LoadError> {
     let looks_like_a_path = word.contains(['/', '\\']) || Path::new(word).extension().is_some();
     let graph = zoo::build(word, &options).map_err(|error| match error {
         zoo::ZooError::Unknown { .. } if looks_like_a_path => {
-            LoadError::Setting(format!("{word}: there is no such run folder or model file; check the path"))
+            LoadError::Setting(format!(
+                "{word}: there is no such run folder or model file; check the path, or make one with `ocellus train`"
+            ))
         }
         error => error.into(),
     })?;
@@ -184,7 +186,6 @@ fn from_file(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
         Kind::Native => Found::of_model(Model::load(file)?),
         Kind::Prototxt => described_by_caffe(file, ask)?,
         Kind::Text => Found::new(read_text(file)?),
-        Kind::Onnx => Found::of_model(onnx::read_file(file, &onnx_options(file, ask)?)?),
         Kind::CaffeModel => from_caffe_weights(file, ask)?,
         Kind::Tensors | Kind::Npz | Kind::Torch => from_tensors(file, kind, ask)?,
         kind => return Err(refusal(file, kind)),
@@ -207,18 +208,6 @@ fn described_by_caffe(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
         found.info.insert(BLOBS.into(), serde_json::json!(blobs).to_string());
     }
     Ok(found)
-}
-
-/// The shape that was asked for is the first input's.
-fn onnx_options(file: &Path, ask: &Ask) -> Result<onnx::ReadOptions, LoadError> {
-    let options = onnx::ReadOptions::default();
-    let Some(shape) = ask.input else { return Ok(options) };
-    let bytes = std::fs::read(file).map_err(|cause| LoadError::read(file, cause))?;
-    let [inputs, _] = onnx::ports(&bytes, &file.display().to_string())?;
-    Ok(match inputs.first() {
-        Some(input) => options.shape(input.name.clone(), shape),
-        None => options,
-    })
 }
 
 fn net_options(ask: &Ask) -> NetOptions {
