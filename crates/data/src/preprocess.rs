@@ -448,7 +448,9 @@ struct Overlap {
 fn overlap(left: i64, width: usize, image_width: u32) -> Overlap {
     let from = (-left).clamp(0, width as i64);
     let end = (i64::from(image_width) - left).clamp(from, width as i64);
-    Overlap { from: from as usize, source: (left + from).max(0) as usize, count: (end - from) as usize }
+    // A shift beyond the image shows none of it; the source stays inside so that an empty part can be cut out.
+    let source = (left + from).clamp(0, i64::from(image_width));
+    Overlap { from: from as usize, source: source as usize, count: (end - from) as usize }
 }
 
 /// All of a source box, resized to the target.
