@@ -64,6 +64,7 @@
 //! | files | [`formats`]; any network by name or file: [`load`] |
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod databases;
 pub mod load;
 

@@ -25,7 +25,7 @@ pub struct TrainConfig {
     pub data: String,
     /// Share of the images that validate, 0 to 1, where the data does not say; default 0.2.
     pub val_fraction: f64,
-    /// The network's name in the zoo; default by the data's size and channels.
+    /// The network's name in the zoo, or a model to begin with; default by the data's size and channels.
     pub model: String,
     /// Class names, by class index.
     pub classes: Vec<String>,

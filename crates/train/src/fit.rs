@@ -23,6 +23,7 @@ use crate::prepare::Prepared;
 use crate::progress::{EpochRecord, EpochTime, Progress};
 use crate::run_folder::RunFolder;
 use crate::schedule::Length;
+use crate::start::Start;
 use crate::stepper::{At, Stepper};
 use crate::validate::Validator;
 use crate::watch::{Start, StepReport, Watch};
@@ -67,8 +68,15 @@ pub(crate) struct Beginning {
 
 impl Beginning {
     /// Weights drawn by the configuration's seed, nothing done yet.
+    ///
+    /// Where a run begins with a model, that model's weights are taken where they fit.
     pub fn fresh(prepared: &Prepared) -> Self {
-        let weights = initialise(&prepared.net, prepared.config.seed);
+        let seed = prepared.config.seed;
+        let weights = match Start::of(&prepared.config.model) {
+            Ok(start) => start.weights(&prepared.net, seed),
+            // Whoever prepared the run has read the model a moment ago.
+            Err(_) => initialise(&prepared.net, seed),
+        };
         Beginning { weights, state: Weights::new(), progress: Progress::default() }
     }
 }

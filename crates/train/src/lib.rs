@@ -23,6 +23,7 @@ mod run_folder;
 pub mod schedule;
 pub mod solver;
 mod source;
+mod start;
 mod stepper;
 mod trainer;
 mod validate;

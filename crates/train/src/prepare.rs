@@ -1,8 +1,7 @@
 //! From what the user said to a run that is fully decided: data opened, network built, every setting resolved.
 
-use ocellus_data::statistics;
+use ocellus_data::{Preprocess, statistics};
 use ocellus_graph::Graph;
-use ocellus_zoo as zoo;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -10,6 +9,7 @@ use crate::config::{BUILT_IN, TrainConfig};
 use crate::optimiser::Optimiser;
 use crate::recipe::{self, Facts, OptimiserKind, ScheduleKind};
 use crate::source::{Images, Source, kind_of};
+use crate::start::Start;
 
 /// What the user said; whatever is `None` is decided by the data and [`crate::recipe`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,7 +17,8 @@ use crate::source::{Images, Source, kind_of};
 pub struct Choices {
     /// Path of the data; the built-in digits if absent.
     pub data: Option<String>,
-    /// A network's name in the zoo.
+    /// A network's name in the zoo, or a model of this program to begin with: its network, with a head for the data's
+    /// classes, its weights and its preprocessing.
     pub model: Option<String>,
     /// Times that every image is seen.
     pub epochs: Option<usize>,
@@ -93,10 +94,7 @@ impl Prepared {
     /// Errors: the data cannot be read or is empty, the network does not exist or does not take such images, a
     /// setting is impossible, or the batch is larger than the data.
     pub fn new(choices: &Choices) -> Result<Self, TrainError> {
-        if let Some(name) = &choices.model {
-            // A wrong name should not wait for a large data set to be read.
-            zoo::default_input(name)?;
-        }
+        let start = choices.model.as_deref().map(Start::of).transpose()?;
         let source = Source {
             data: choices.data.clone().unwrap_or_else(|| BUILT_IN.into()),
             val_fraction: choices.val_fraction.unwrap_or(0.2),
@@ -104,18 +102,22 @@ impl Prepared {
         };
         let images = source.open(false)?;
         require_images(&source.data, &images)?;
-        let kind = kind_of(&images.train)?;
-        let name = choices.model.clone().unwrap_or_else(|| recipe::model(kind).into());
+        let mut kind = kind_of(&images.train)?;
+        let start = start.map_or_else(|| Start::of(recipe::model(kind)), Ok)?;
+        kind.channels = start.channels().unwrap_or(kind.channels);
         let size = match (choices.size, kind.small) {
             (Some(side), _) => [side; 2],
-            (None, Some(size)) => size,
-            (None, None) => zoo_size(&name)?,
+            (None, Some(size)) if start.channels().is_none() => size,
+            _ => start.size(),
         };
-        let net =
-            build(&name, images.train.classes().len(), [kind.channels, size[0] as usize, size[1] as usize])?;
+        let net = start
+            .network(images.train.classes().len(), [kind.channels, size[0] as usize, size[1] as usize])?;
         let normalised = recipe::is_normalised(&net);
         let facts = Facts { kind, images: images.train.len(), size, normalised };
-        let config = resolve(choices, source, name, &facts, &images)?;
+        let mut config = resolve(choices, source, start.name().to_string(), &facts, &images)?;
+        if let Some(known) = start.preprocess()? {
+            config.preprocess = Preprocess { size, ..known };
+        }
         Prepared::checked(config, images, net)
     }
 
@@ -126,7 +128,8 @@ impl Prepared {
         let images = source.open(false)?;
         require_images(&config.data, &images)?;
         let [height, width] = config.preprocess.size.map(|side| side as usize);
-        let net = build(&config.model, config.classes.len(), [config.preprocess.channels, height, width])?;
+        let start = Start::of(&config.model)?;
+        let net = start.network(config.classes.len(), [config.preprocess.channels, height, width])?;
         Prepared::checked(config, images, net)
     }
 
@@ -212,14 +215,4 @@ fn require_images(data: &str, images: &Images) -> Result<(), TrainError> {
         )));
     }
     Ok(())
-}
-
-fn build(name: &str, classes: usize, input: [usize; 3]) -> Result<Graph, TrainError> {
-    Ok(zoo::build(name, &zoo::Options::default().with_classes(classes).with_input(input))?)
-}
-
-fn zoo_size(name: &str) -> Result<[u32; 2], TrainError> {
-    let input = zoo::default_input(name)?;
-    let side = |axis: usize| input.get(axis).map_or(224, |&side| side as u32);
-    Ok([side(2), side(3)])
 }

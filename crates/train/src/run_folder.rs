@@ -93,6 +93,11 @@ impl RunFolder {
         self.path.join("last.next.ckpt")
     }
 
+    /// The model that the run began with, if it began with one.
+    pub fn begun_with(&self) -> PathBuf {
+        self.path.join("start.safetensors")
+    }
+
     /// All settings of the run.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.toml")

@@ -1,6 +1,7 @@
 //! `ocellus summary`: what is this network?
 
 use clap::Args;
+use ocellus::compare::{Comparison, compare};
 use ocellus::train::{Optimiser, StepGraphs, StepSetup};
 use ocellus::{Graph, Options, Plan, Summary};
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ Examples:
   ocellus summary resnet50
   ocellus summary resnet20 --input 128,3,32,32 --train
   ocellus summary lenet_train_test.prototxt --input 1,1,28,28
+  ocellus summary --compare resnet50 ResNet-50-deploy.prototxt
 
 A training step's memory is that of SGD with momentum.";
 
@@ -22,14 +24,17 @@ A training step's memory is that of SGD with momentum.";
 #[command(after_help = EXAMPLE)]
 pub struct SummaryArgs {
     /// Name in the zoo, run folder, or a file of any format that holds or describes a network
-    #[arg(value_name = "NET")]
-    pub net: String,
+    #[arg(value_name = "NET", required_unless_present = "compare")]
+    pub net: Option<String>,
     /// Shape of the input
     #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
     pub input: Option<[usize; 4]>,
     /// Show the whole training step: loss, gradients and updates too
     #[arg(long)]
     pub train: bool,
+    /// Compare two networks tensor by tensor: why does one count other parameters than the other?
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["net", "train"])]
+    pub compare: Option<Vec<String>>,
     /// The network that tensors without one belong to: a zoo name or a description [default: by their shapes]
     #[arg(long = "model", value_name = "NET")]
     pub model: Option<String>,
@@ -45,7 +50,13 @@ struct Planned {
 /// Summarises.
 pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
     let source = SourceArgs { net: args.model.clone(), ..SourceArgs::default() };
-    let graph = source.find(&args.net, args.input)?.graph;
+    let find = |word: &str| -> anyhow::Result<Graph> { Ok(source.find(word, args.input)?.graph) };
+    let net = match (&args.net, args.compare.as_deref()) {
+        (_, Some([a, b])) => return print_comparison([a, b], &compare(&find(a)?, &find(b)?), common),
+        (Some(net), _) => net,
+        _ => anyhow::bail!("name a network: ocellus summary NET"),
+    };
+    let graph = find(net)?;
     let step = training_step(&graph);
     let planned = planned(&graph, &step, &common.machine())?;
     let shown = match (args.train, step) {
@@ -70,6 +81,55 @@ pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
         Err(reason) => console::say(&format!("planned peak memory, training step: none ({reason})")),
     }
     Ok(())
+}
+
+fn print_comparison(names: [&str; 2], found: &Comparison, common: &Common) -> anyhow::Result<()> {
+    if common.json {
+        return console::say_json(found);
+    }
+    let words = |tensor: &Option<(String, Vec<usize>)>| match tensor {
+        Some((name, sizes)) => format!("{name} {}", ocellus::Shape::new(sizes.clone())),
+        None => "-".into(),
+    };
+    let odd: Vec<_> = found.tensors.iter().filter(|pair| !pair.is_same()).collect();
+    let width = odd.iter().map(|pair| words(&pair.a).chars().count()).max().unwrap_or(0);
+    console::say(&format!(
+        "{} tensors are the same, {} are not:",
+        found.tensors.len() - odd.len(),
+        odd.len()
+    ));
+    for pair in &odd {
+        console::say(&format!("  {:<16}  {:<width$}  {}", pair.part, words(&pair.a), words(&pair.b)));
+    }
+    for (name, counts) in names.iter().zip([&found.a, &found.b]) {
+        console::say(&format!(
+            "{name}: {} learned, {} statistics, {} in all",
+            grouped(counts.learned),
+            grouped(counts.statistics),
+            grouped(counts.total)
+        ));
+    }
+    for difference in &found.differences {
+        let (a, b) = (grouped(difference.a), grouped(difference.b));
+        console::say(&format!("  {}: {a} and {b}", difference.what));
+    }
+    if found.differences.is_empty() {
+        console::say("  they count the same");
+    }
+    Ok(())
+}
+
+/// A number with commas: 25,557,032.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// One step of SGD with momentum on a batch as large as the input's.

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use ocellus::initialise;
+use ocellus::load::{Found, save, weights_for};
 use ocellus::train::recipe::{OptimiserKind, ScheduleKind};
 use ocellus::train::{BUILT_IN, Choices, Outcome, RunFolder, Source, begin, resume};
 
 use crate::args::Common;
 use crate::commands::solve;
+use crate::network::SourceArgs;
 use crate::progress::Display;
 use crate::{console, words};
 
@@ -22,6 +25,7 @@ Examples:
   ocellus train                                     the built-in digits, in seconds
   ocellus train photos/ --model resnet18 --epochs 20
   ocellus train photos/ --model resnet18 --out runs/photos --resume
+  ocellus train photos/ --weights resnet18.pth --model resnet18 --lr 0.01     a head for the photos' classes
   ocellus train --solver lenet_solver.prototxt --root caffe/     as Caffe would, data and networks under caffe/
   ocellus train --solver lenet_solver.prototxt --resume lenet_iter_5000.solverstate
 
@@ -180,6 +184,30 @@ impl TrainArgs {
         Ok(None)
     }
 
+    /// The network to begin with, and the weights of `file` as far as they fit it.
+    fn start(&self, file: &Path, common: &Common) -> anyhow::Result<Found> {
+        let Some(net) = &self.model else {
+            return SourceArgs::default().find(&file.display().to_string(), None);
+        };
+        let source = SourceArgs { weights: Some(file.to_owned()), net: None };
+        let whole = source.find(net, None);
+        if whole.is_ok() {
+            return whole;
+        }
+        // A backbone alone, or a head for other classes, is a beginning too.
+        let mut found = SourceArgs::default().find(net, None)?;
+        let fitted = weights_for(file, &found.graph)?;
+        if fitted.weights.is_empty() {
+            return whole;
+        }
+        let (used, all) = (fitted.weights.len(), found.graph.params().len());
+        console::complain(&format!("note: {used} of {all} tensors begin as {} has them", file.display()));
+        let mut weights = initialise(&found.graph, common.seed());
+        weights.extend(fitted.weights);
+        found.weights = Some(weights);
+        Ok(found)
+    }
+
     /// The folder for a new run.
     fn new_folder(&self) -> anyhow::Result<RunFolder> {
         let named = self.out.clone().or_else(|| self.resume.clone().flatten());
@@ -195,12 +223,25 @@ pub fn run(args: TrainArgs, common: &Common) -> anyhow::Result<()> {
     if let Some(solver) = &args.solver {
         return solve::run(solver, &args, common);
     }
-    let choices = args.choices(common);
+    let mut choices = args.choices(common);
     let machine = common.machine();
     let mut display = Display::new(common.json);
     let outcome = match args.resumed()? {
-        Some(run) => resume(&run, &choices, &machine, &mut display),
-        None => begin(&choices, &args.new_folder()?, &machine, &mut display),
+        Some(run) => {
+            if run.begun_with().is_file() {
+                choices.model = None; // the run knows what it began with
+            }
+            resume(&run, &choices, &machine, &mut display)
+        }
+        None => {
+            let found = args.weights.as_deref().map(|weights| args.start(weights, common)).transpose()?;
+            let run = args.new_folder()?;
+            if let Some(found) = found {
+                save(&found, &run.begun_with())?;
+                choices.model = Some(run.begun_with().display().to_string());
+            }
+            begin(&choices, &run, &machine, &mut display)
+        }
     };
     display.end();
     let outcome = outcome?;

@@ -173,6 +173,12 @@ impl Net<'_> {
         self.graph.shape(value)
     }
 
+    /// Whether a Softmax makes the value.
+    pub(in crate::caffe) fn is_softmax(&self, value: ValueId) -> bool {
+        let producer = self.graph.producer(value).map(|id| &self.graph.node(id).op);
+        matches!(producer, Some(Op::Softmax(softmax)) if !softmax.log)
+    }
+
     /// A number that tells this network's dropouts apart.
     pub(in crate::caffe) fn next_dropout(&mut self) -> u64 {
         self.dropouts += 1;

@@ -121,7 +121,7 @@ pub fn open(ask: &Ask) -> Result<Found, LoadError> {
     let own_file = file_of(&ask.word)?;
     if own_file.is_none()
         && let Some(path) = &ask.weights
-        && let Some(kind @ (Kind::Tensors | Kind::Npz | Kind::Torch)) = Kind::of(path)?
+        && let Some(kind @ (Kind::Tensors | Kind::Npz | Kind::Torch | Kind::Native)) = Kind::of(path)?
     {
         // The network is made for as many classes as its weights tell apart.
         return from_tensors(path, kind, &Ask { net: Some(ask.word.clone()), ..ask.clone() });

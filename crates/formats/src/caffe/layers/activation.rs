@@ -1,6 +1,8 @@
 //! Functions of each element alone.
 
-use ocellus_graph::ops::{Activation, Dropout, Norm, NormAxes, Prelu};
+use ocellus_graph::ops::{
+    Activation, Binary, BinaryKind, Dropout, Norm, NormAxes, Prelu, Reduce, ReduceKind,
+};
 use ocellus_graph::{Init, Op, ValueId};
 
 use super::filler::filler;
@@ -51,6 +53,11 @@ fn chain(layer: &Layer) -> Result<Option<Vec<Activation>>, Fault> {
         "TanH" => simple("tanh_param", &["engine"], Activation::Tanh),
         "AbsVal" => simple("", &[], Activation::Abs),
         "BNLL" => simple("", &[], Activation::Softplus),
+        // 1 above the threshold, else 0: a slope so steep that no number stands on it.
+        "Threshold" => {
+            let threshold = layer.settings("threshold_param", &["threshold"])?.f32("threshold", 0.0)?;
+            Ok(Some(vec![affine(1.0, -threshold), Activation::HardSigmoid { alpha: f32::MAX, beta: 0.0 }]))
+        }
         "Clip" => {
             let settings = layer.settings("clip_param", &["min", "max"])?;
             let (low, high) = (settings.f32("min", f32::NEG_INFINITY)?, settings.f32("max", f32::INFINITY)?);
@@ -130,11 +137,15 @@ fn dropout(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId,
 /// variance, which differs only where the deviation is near eps.
 fn mvn(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     let settings = layer.settings("mvn_param", &["normalize_variance", "across_channels", "eps"])?;
+    let across = settings.bool("across_channels", false)?;
     if !settings.bool("normalize_variance", true)? {
-        return Err(layer.fault("normalize_variance: false is not supported"));
+        let rank = net.shape(bottoms[0]).rank();
+        let axes = (if across { 1 } else { 2 }..rank).collect();
+        let mean = Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, keep: true });
+        let mean = net.node(layer, ".mean", mean, bottoms)?;
+        return net.node(layer, "", Op::Binary(Binary { kind: BinaryKind::Sub }), &[bottoms[0], mean]);
     }
-    let axes =
-        if settings.bool("across_channels", false)? { NormAxes::Groups(1) } else { NormAxes::Instance };
+    let axes = if across { NormAxes::Groups(1) } else { NormAxes::Instance };
     let eps = settings.f32("eps", 1e-9)?;
     net.node(layer, "", Op::Norm(Norm { axes, eps: eps * eps, affine: false }), bottoms)
 }

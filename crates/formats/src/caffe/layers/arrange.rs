@@ -1,6 +1,8 @@
 //! Layers that only move numbers.
 
-use ocellus_graph::ops::{Concat, Reshape, Slice, Transpose};
+use ocellus_graph::ops::{
+    Activation, Binary, BinaryKind, Concat, Reduce, ReduceKind, Reshape, Slice, Transpose,
+};
 use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::Shape;
 
@@ -8,6 +10,9 @@ use super::{Tops, axis_of};
 use crate::caffe::layer::Layer;
 use crate::caffe::message::{Fault, Message};
 use crate::caffe::net::Net;
+
+/// More copies than any network makes of one value.
+const MOST_TILES: usize = 4096;
 
 /// Bottoms end to end along an axis, the channels unless told otherwise.
 pub(super) fn concat(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
@@ -123,6 +128,67 @@ pub(super) fn permute(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Resu
         }
     }
     net.node(layer, "", Op::Transpose(Transpose { order }), bottoms)
+}
+
+/// A value several times end to end.
+pub(super) fn tile(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("tile_param", &["axis", "tiles"])?;
+    let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
+    let tiles = settings.usize("tiles", 0)?;
+    if !(1..=MOST_TILES).contains(&tiles) {
+        return Err(layer.fault(format!("tiles = {tiles}; it must be 1 to {MOST_TILES}")));
+    }
+    net.node(layer, "", Op::Concat(Concat { axis }), &vec![bottoms[0]; tiles])
+}
+
+/// The first bottom cut to the sizes of the second from `axis` on, at the given offsets.
+pub(super) fn crop(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(2)?;
+    let settings = layer.settings("crop_param", &["axis", "offset"])?;
+    let (shape, wanted) = (net.shape(bottoms[0]).clone(), net.shape(bottoms[1]).clone());
+    let first = axis_of(layer, settings.i64("axis", 2)?, shape.rank())?;
+    let offsets = settings.usizes("offset")?;
+    let axes: Vec<usize> = (first..shape.rank()).collect();
+    if wanted.rank() != shape.rank() || !(offsets.len() <= 1 || offsets.len() == axes.len()) {
+        let what = format!("{} offsets for {} axes of {shape}, cut to {wanted}", offsets.len(), axes.len());
+        return Err(layer.fault(what));
+    }
+    let mut value = bottoms[0];
+    for (i, &axis) in axes.iter().enumerate() {
+        let start = offsets.get(i).or(offsets.first()).copied().unwrap_or(0);
+        let cut = Slice { axis, start, step: 1, count: wanted[axis] };
+        let suffix = if i + 1 == axes.len() { String::new() } else { format!(".{i}") };
+        value = net.node(layer, &suffix, Op::Slice(cut), &[value])?;
+    }
+    Ok(value)
+}
+
+/// Sums or means over all axes from `axis` on.
+pub(super) fn reduction(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("reduction_param", &["operation", "axis", "coeff"])?;
+    let rank = net.shape(bottoms[0]).rank();
+    let first = axis_of(layer, settings.i64("axis", 0)?, rank)?;
+    // The enumeration begins at 1.
+    let operation = match settings.choice("operation", &["", "SUM", "ASUM", "SUMSQ", "MEAN"])? {
+        0 => 1,
+        operation => operation,
+    };
+    let mut x = bottoms[0];
+    match operation {
+        2 => x = net.node(layer, ".abs", Op::Activation(Activation::Abs), &[x])?,
+        3 => x = net.node(layer, ".square", Op::Binary(Binary { kind: BinaryKind::Mul }), &[x, x])?,
+        _ => {}
+    }
+    let kind = if operation == 4 { ReduceKind::Mean } else { ReduceKind::Sum };
+    let op = Op::Reduce(Reduce { kind, axes: (first..rank).collect(), keep: false });
+    let coefficient = settings.f32("coeff", 1.0)?;
+    if coefficient == 1.0 {
+        return net.node(layer, "", op, &[x]);
+    }
+    let reduced = net.node(layer, ".sum", op, &[x])?;
+    net.node(layer, "", Op::Activation(Activation::Affine { scale: coefficient, shift: 0.0 }), &[reduced])
 }
 
 /// The axis that a layer works along, which has an older name too.

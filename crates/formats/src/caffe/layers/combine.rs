@@ -1,6 +1,6 @@
 //! Several values into one: Eltwise, Axpy; and Softmax.
 
-use ocellus_graph::ops::{Activation, Binary, BinaryKind, Reshape, Softmax};
+use ocellus_graph::ops::{Activation, Binary, BinaryKind, Reshape, Softmax, Transpose};
 use ocellus_graph::{Op, ValueId};
 
 use super::axis_of;
@@ -75,10 +75,17 @@ pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Resu
     layer.expect_bottoms(1)?;
     let settings = layer.settings("softmax_param", &["axis", "engine"])?;
     let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
-    if axis != 1 {
-        return Err(
-            layer.fault_with(format!("axis = {axis}: only 1 is supported"), "permute before and after it")
-        );
+    if axis == 1 {
+        return net.node(layer, "", Op::Softmax(Softmax { log: false }), bottoms);
     }
-    net.node(layer, "", Op::Softmax(Softmax { log: false }), bottoms)
+    if axis == 0 {
+        return Err(layer.fault("axis = 0: probabilities over the batch are not supported"));
+    }
+    // The axis changes places with the channels, and back.
+    let mut order: Vec<usize> = (0..net.shape(bottoms[0]).rank()).collect();
+    order.swap(1, axis);
+    let swap = Op::Transpose(Transpose { order });
+    let turned = net.node(layer, ".turned", swap.clone(), bottoms)?;
+    let probabilities = net.node(layer, ".softmax", Op::Softmax(Softmax { log: false }), &[turned])?;
+    net.node(layer, "", swap, &[probabilities])
 }

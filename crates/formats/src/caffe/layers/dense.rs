@@ -1,6 +1,6 @@
 //! InnerProduct: flatten, then a fully connected layer.
 
-use ocellus_graph::ops::{Linear, Reshape};
+use ocellus_graph::ops::{Linear, Reshape, Transpose};
 use ocellus_graph::{Op, ValueId};
 
 use super::filler::filler;
@@ -10,29 +10,40 @@ use crate::caffe::net::Net;
 
 const FIELDS: [&str; 6] = ["num_output", "bias_term", "weight_filler", "bias_filler", "axis", "transpose"];
 
-/// y (N, O) of x (N, ...), every image read as one row.
+/// y (..., O) of x (..., features): the axes from `axis` on are one row, those before it stay.
 pub(super) fn inner_product(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     layer.expect_bottoms(1)?;
     let settings = layer.settings("inner_product_param", &FIELDS)?;
     let shape = net.shape(bottoms[0]).clone();
-    if super::axis_of(layer, settings.i64("axis", 1)?, shape.rank())? != 1 {
-        return Err(layer.fault("axis must be 1: every image is one row"));
-    }
-    if settings.bool("transpose", false)? {
-        return Err(
-            layer.fault_with("a transposed weight is not supported", "save it as (num_output, inputs)")
-        );
+    let axis = super::axis_of(layer, settings.i64("axis", 1)?, shape.rank())?;
+    if axis == 0 {
+        return Err(layer.fault("axis = 0 takes the whole batch for one row, which is not supported"));
     }
     let out = settings.usize("num_output", 0)?;
+    let features = shape[axis..].iter().product::<usize>();
     let mut x = bottoms[0];
     if shape.rank() != 2 {
-        x = net.node(layer, ".flatten", Op::Reshape(Reshape { dims: vec![0, -1] }), &[x])?;
+        // With axis 1 whatever the batch is; else rows of all axes before it.
+        let dims = if axis == 1 { vec![0, -1] } else { vec![-1, features as isize] };
+        x = net.node(layer, ".flatten", Op::Reshape(Reshape { dims }), &[x])?;
     }
-    let features = net.shape(x)[1];
-    let weight = net.param(layer, (0, "weight"), vec![out, features], filler(&settings, "weight_filler")?)?;
+    let is_transposed = settings.bool("transpose", false)?;
+    let sizes = if is_transposed { vec![features, out] } else { vec![out, features] };
+    let mut weight = net.param(layer, (0, "weight"), sizes, filler(&settings, "weight_filler")?)?;
+    if is_transposed {
+        let turn = Op::Transpose(Transpose { order: vec![1, 0] });
+        weight = net.node(layer, ".transposed", turn, &[weight])?;
+    }
     let mut inputs = vec![x, weight];
     if settings.bool("bias_term", true)? {
         inputs.push(net.param(layer, (1, "bias"), vec![out], filler(&settings, "bias_filler")?)?);
     }
-    net.node(layer, "", Op::Linear(Linear), &inputs)
+    if axis == 1 {
+        return net.node(layer, "", Op::Linear(Linear), &inputs);
+    }
+    let rows = net.node(layer, ".rows", Op::Linear(Linear), &inputs)?;
+    let mut dims = vec![-1];
+    dims.extend(shape[1..axis].iter().map(|&size| size as isize));
+    dims.push(out as isize);
+    net.node(layer, "", Op::Reshape(Reshape { dims }), &[rows])
 }

@@ -1,6 +1,6 @@
 //! Losses and Accuracy, with Caffe's ways of counting: sums over all but the batch, means over the batch.
 
-use ocellus_graph::ops::{Accuracy, Activation, LossKind, LossOp, Reshape, Softmax};
+use ocellus_graph::ops::{Accuracy, Activation, LossKind, LossOp, Reshape, Softmax, Transpose};
 use ocellus_graph::{Op, ValueId};
 
 use super::{Tops, axis_of};
@@ -11,7 +11,8 @@ use crate::caffe::net::Net;
 const SOFTMAX: [&str; 2] = ["axis", "engine"];
 const LOSS: [&str; 3] = ["ignore_label", "normalization", "normalize"];
 
-/// Softmax and cross-entropy of scores (N, C) and labels (N); a second top gives the probabilities.
+/// Softmax and cross-entropy of scores (N, C, ...) and labels (N, ...), one for each place; a second top gives the
+/// probabilities.
 pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
     layer.expect_bottoms(2)?;
     let settings = layer.settings("softmax_param", &SOFTMAX)?;
@@ -19,26 +20,73 @@ pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops
     if axis != 1 {
         return Err(layer.fault(format!("axis = {axis}: only 1 is supported")));
     }
-    let times_batch = normalization(layer)?;
-    let scores = rows(net, layer, ".rows", bottoms[0])?;
-    let labels = labels(net, layer, bottoms[1])?;
+    let (scores, labels, places) = answers(net, layer, bottoms)?;
+    let batch = net.shape(bottoms[0])[0];
     let kind = LossKind::SoftmaxCrossEntropy { smoothing: 0.0 };
-    let factor = if times_batch { net.shape(scores)[0] } else { 1 };
-    let mut values = vec![scaled_loss(net, layer, kind, &[scores, labels], factor as f32)?];
+    let factor = normalization(layer, batch, batch * places)?;
+    let mut values = vec![scaled_loss(net, layer, kind, &[scores, labels], factor)?];
     if layer.tops.len() > 1 {
         values.push(net.node(layer, ".probabilities", Op::Softmax(Softmax { log: false }), &[bottoms[0]])?);
     }
     Ok(values)
 }
 
+/// Scores as rows (M, C), labels (M), and how many places each item has.
+fn answers(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<(ValueId, ValueId, usize), Fault> {
+    let (shape, labels_shape) = (net.shape(bottoms[0]).clone(), net.shape(bottoms[1]).clone());
+    let places: usize = shape[2.min(shape.rank())..].iter().product();
+    if places == 1 {
+        let scores = rows(net, layer, ".rows", bottoms[0])?;
+        return Ok((scores, labels(net, layer, bottoms[1])?, 1));
+    }
+    let per_item: usize = labels_shape.iter().skip(1).product();
+    if per_item != places {
+        let what = format!(
+            "scores of shape {shape} need {places} labels for each item, labels have shape {labels_shape}"
+        );
+        return Err(layer.fault(what));
+    }
+    // (N, C, H, W) -> (N, H, W, C) -> (N H W, C)
+    let order: Vec<usize> = [0].into_iter().chain(2..shape.rank()).chain([1]).collect();
+    let last = net.node(layer, ".last", Op::Transpose(Transpose { order }), &[bottoms[0]])?;
+    let dims = vec![-1, shape[1] as isize];
+    let scores = net.node(layer, ".rows", Op::Reshape(Reshape { dims }), &[last])?;
+    let labels = net.node(layer, ".labels", Op::Reshape(Reshape { dims: vec![-1] }), &[bottoms[1]])?;
+    Ok((scores, labels, places))
+}
+
+/// Cross-entropy of probabilities (N, C) that a Softmax gives: their logarithm are its logits, up to a constant.
+pub(super) fn multinomial(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(2)?;
+    layer.settings("", &[])?;
+    if !net.is_softmax(bottoms[0]) {
+        return Err(layer.fault_with(
+            "its bottom is not made by a Softmax, so its numbers need not sum to 1",
+            "put a Softmax before it, or use SoftmaxWithLoss",
+        ));
+    }
+    // As Caffe, which takes the logarithm of nothing smaller than this.
+    let above = Activation::Clip { low: 1e-20, high: f32::INFINITY };
+    let above = net.node(layer, ".above", Op::Activation(above), &[bottoms[0]])?;
+    let logits = net.node(layer, ".log", Op::Activation(Activation::Log), &[above])?;
+    let inputs = [rows(net, layer, ".rows", logits)?, labels(net, layer, bottoms[1])?];
+    scaled_loss(net, layer, LossKind::SoftmaxCrossEntropy { smoothing: 0.0 }, &inputs, 1.0)
+}
+
 /// Sigmoid and cross-entropy of scores and targets of one shape, summed over each item.
 pub(super) fn sigmoid(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     layer.expect_bottoms(2)?;
     layer.settings("sigmoid_param", &["engine"])?;
-    let times_batch = normalization(layer)?;
-    let per_item = per_item(net, bottoms[0]);
-    let factor = if times_batch { net.shape(bottoms[0]).elements() } else { per_item };
-    scaled_loss(net, layer, LossKind::SigmoidCrossEntropy, bottoms, factor as f32)
+    // Unlike the softmax's, its usual normalization is by the batch.
+    let batch = net.shape(bottoms[0]).first().copied().unwrap_or(1);
+    let all = net.shape(bottoms[0]).elements();
+    let factor = if layer.body.message("loss_param")?.is_some_and(|loss| loss.get("normalization").is_some())
+    {
+        normalization(layer, batch, all)?
+    } else {
+        all as f32 / batch.max(1) as f32
+    };
+    scaled_loss(net, layer, LossKind::SigmoidCrossEntropy, bottoms, factor)
 }
 
 /// Half the squared distance of each item, (a - b)^2 / 2 summed.
@@ -83,19 +131,28 @@ pub(super) fn accuracy(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Res
         return Err(layer.fault("only axis 1 and one top are supported"));
     }
     let top = settings.usize("top_k", 1)?;
-    let inputs = [rows(net, layer, ".rows", bottoms[0])?, labels(net, layer, bottoms[1])?];
-    net.node(layer, "", Op::Accuracy(Accuracy { top }), &inputs)
+    let (scores, labels, _) = answers(net, layer, bottoms)?;
+    net.node(layer, "", Op::Accuracy(Accuracy { top }), &[scores, labels])
 }
 
-/// Whether the loss is a sum over the batch rather than its mean; what the graph cannot count is refused.
-fn normalization(layer: &Layer) -> Result<bool, Fault> {
-    let Some(settings) = layer.body.message("loss_param")? else { return Ok(false) };
+/// What the mean over `all` answers is multiplied by: 1 for FULL and VALID, `all` / batch for BATCH_SIZE, `all` for NONE.
+fn normalization(layer: &Layer, batch: usize, all: usize) -> Result<f32, Fault> {
+    let Some(settings) = layer.body.message("loss_param")? else { return Ok(1.0) };
     settings.only("loss_param", &LOSS)?;
     if settings.get("ignore_label").is_some() {
         return Err(layer.fault_with("ignore_label is not supported", "leave those items out of the data"));
     }
-    // Without ignored labels and positions, FULL, VALID and BATCH_SIZE are the same.
-    Ok(settings.choice("normalization", &["FULL", "VALID", "BATCH_SIZE", "NONE"])? == 3)
+    let per_batch = all as f32 / batch.max(1) as f32;
+    if settings.get("normalization").is_none() {
+        // The older field: normalize: false divides by the batch.
+        return Ok(if settings.bool("normalize", true)? { 1.0 } else { per_batch });
+    }
+    // The enumeration's order is FULL, VALID, BATCH_SIZE, NONE.
+    Ok(match settings.choice("normalization", &["FULL", "VALID", "BATCH_SIZE", "NONE"])? {
+        0 | 1 => 1.0,
+        2 => per_batch,
+        _ => all as f32,
+    })
 }
 
 /// The loss times `factor`; then the last node has the layer's name.

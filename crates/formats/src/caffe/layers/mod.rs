@@ -29,9 +29,10 @@ pub(super) fn add(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
     let one = |value: Result<ValueId, Fault>| value.map(|value| vec![value]);
     match layer.kind.as_str() {
         "Convolution" | "ConvolutionDepthwise" | "DepthwiseConvolution" => {
-            one(window::convolution(net, layer, bottoms))
+            window::convolution(net, layer, bottoms)
         }
-        "Deconvolution" => one(window::deconvolution(net, layer, bottoms)),
+        "Deconvolution" => window::deconvolution(net, layer, bottoms),
+        "SPP" => one(window::pyramid(net, layer, bottoms)),
         "Pooling" => one(window::pooling(net, layer, bottoms)),
         "InnerProduct" => one(dense::inner_product(net, layer, bottoms)),
         "BatchNorm" => one(norm::batch_norm(net, layer, bottoms, None)),
@@ -43,6 +44,9 @@ pub(super) fn add(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
         "Split" => arrange::split(layer, bottoms),
         "Flatten" => one(arrange::flatten(net, layer, bottoms)),
         "Reshape" => one(arrange::reshape(net, layer, bottoms)),
+        "Tile" => one(arrange::tile(net, layer, bottoms)),
+        "Crop" => one(arrange::crop(net, layer, bottoms)),
+        "Reduction" => one(arrange::reduction(net, layer, bottoms)),
         "Permute" => one(arrange::permute(net, layer, bottoms)),
         "Eltwise" => one(combine::eltwise(net, layer, bottoms)),
         "Axpy" => one(combine::axpy(net, layer, bottoms)),
@@ -51,6 +55,7 @@ pub(super) fn add(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
         "SoftmaxWithLoss" | "SoftmaxLoss" => loss::softmax(net, layer, bottoms),
         "SigmoidCrossEntropyLoss" => one(loss::sigmoid(net, layer, bottoms)),
         "EuclideanLoss" => one(loss::euclidean(net, layer, bottoms)),
+        "MultinomialLogisticLoss" => one(loss::multinomial(net, layer, bottoms)),
         "HingeLoss" => one(loss::hinge(net, layer, bottoms)),
         "ContrastiveLoss" => one(loss::contrastive(net, layer, bottoms)),
         "Data" | "ImageData" | "HDF5Data" | "MemoryData" | "DummyData" | "Input" => data::inputs(net, layer),
@@ -73,6 +78,17 @@ fn refusal(layer: &Layer, kind: &str) -> Fault {
             ("belongs to object detectors, which are not supported", "cut the network before it")
         }
         "HDF5Output" => ("writes a file while the network runs", "leave it out and save the output instead"),
+        "ArgMax" => {
+            ("gives indices, which no operation here does", "take the scores and compare them yourself")
+        }
+        "Embed" => (
+            "looks numbers up in a table, which no operation here does",
+            "multiply one-hot vectors by an InnerProduct",
+        ),
+        "InfogainLoss" => ("weighs classes by a matrix in a file, which is not read", "use SoftmaxWithLoss"),
+        "LSTM" | "RNN" | "Recurrent" => {
+            ("works through time, which is not supported", "cut the network before it")
+        }
         "Im2col" => ("only rearranges windows for other layers", "use a Convolution"),
         _ => {
             ("is of a type that is not supported", "cut the network before it, or express it by other layers")

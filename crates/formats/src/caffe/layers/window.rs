@@ -1,13 +1,17 @@
 //! Convolution, Deconvolution and Pooling.
 
-use ocellus_graph::ops::{AvgPool, Conv2d, ConvTranspose2d, MaxPool};
+use ocellus_graph::ops::{
+    Activation, AvgPool, Binary, BinaryKind, Concat, Conv2d, ConvTranspose2d, MaxPool, Reshape,
+};
 use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::{Padding, Rounding, Window};
 
+use super::Tops;
 use super::filler::filler;
 use crate::caffe::layer::Layer;
 use crate::caffe::message::{Fault, Message};
 use crate::caffe::net::Net;
+use crate::caffe::options::Phase;
 
 const CONVOLUTION: [&str; 18] = [
     "num_output",
@@ -48,62 +52,70 @@ const POOLING: [&str; 15] = [
     "torch_pooling",
 ];
 
-/// y (N, O, H', W') of x (N, C, H, W).
-pub(super) fn convolution(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
-    let (settings, x, [channels, out, groups]) = convolved(net, layer, bottoms)?;
+/// y (N, O, H', W') of x (N, C, H, W); several bottoms share the parameters and give a top each.
+pub(super) fn convolution(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
+    let (settings, [channels, out, groups]) = convolved(net, layer, bottoms)?;
     if channels % groups != 0 {
         return Err(layer.fault(format!("{channels} channels are no multiple of group {groups}")));
     }
     let window = window(layer, &settings)?;
     let [kh, kw] = window.kernel;
-    let weight = net.param(
-        layer,
-        (0, "weight"),
-        vec![out, channels / groups, kh, kw],
-        filler(&settings, "weight_filler")?,
-    )?;
-    let mut inputs = vec![x, weight];
-    inputs.extend(bias(net, layer, &settings, out)?);
-    net.node(layer, "", Op::Conv2d(Conv2d { window, groups }), &inputs)
+    let sizes = vec![out, channels / groups, kh, kw];
+    let params = params(net, layer, &settings, (sizes, out))?;
+    each(net, layer, bottoms, &params, &Op::Conv2d(Conv2d { window, groups }))
 }
 
 /// The input gradient of a convolution, run forwards: y (N, O, H', W') of x (N, C, H, W).
-pub(super) fn deconvolution(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
-    let (settings, x, [channels, out, groups]) = convolved(net, layer, bottoms)?;
+pub(super) fn deconvolution(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
+    let (settings, [channels, out, groups]) = convolved(net, layer, bottoms)?;
     if out % groups != 0 {
         return Err(layer.fault(format!("num_output {out} is no multiple of group {groups}")));
     }
     let window = window(layer, &settings)?;
     let [kh, kw] = window.kernel;
-    let weight = net.param(
-        layer,
-        (0, "weight"),
-        vec![channels, out / groups, kh, kw],
-        filler(&settings, "weight_filler")?,
-    )?;
-    let mut inputs = vec![x, weight];
-    inputs.extend(bias(net, layer, &settings, out)?);
+    let sizes = vec![channels, out / groups, kh, kw];
+    let params = params(net, layer, &settings, (sizes, out))?;
     let op = ConvTranspose2d { window, groups, output_padding: [0; 2] };
-    net.node(layer, "", Op::ConvTranspose2d(op), &inputs)
+    each(net, layer, bottoms, &params, &Op::ConvTranspose2d(op))
 }
 
-/// The settings of either convolution, its input, and its channels in, channels out and groups.
+/// The weight of these sizes and, unless told otherwise, a bias of so many numbers.
+fn params(
+    net: &mut Net,
+    layer: &Layer,
+    settings: &Message,
+    (sizes, out): (Vec<usize>, usize),
+) -> Result<Vec<ValueId>, Fault> {
+    let mut params = vec![net.param(layer, (0, "weight"), sizes, filler(settings, "weight_filler")?)?];
+    params.extend(bias(net, layer, settings, out)?);
+    Ok(params)
+}
+
+/// The same operation with the same parameters on each bottom.
+fn each(net: &mut Net, layer: &Layer, bottoms: &[ValueId], params: &[ValueId], op: &Op) -> Tops {
+    let apply = |&x: &ValueId| {
+        let inputs: Vec<ValueId> = [x].into_iter().chain(params.iter().copied()).collect();
+        net.node(layer, "", op.clone(), &inputs)
+    };
+    bottoms.iter().map(apply).collect()
+}
+
+/// The settings of either convolution, and its channels in, channels out and groups.
 fn convolved<'a>(
     net: &Net,
     layer: &Layer<'a>,
     bottoms: &[ValueId],
-) -> Result<(Message<'a>, ValueId, [usize; 3]), Fault> {
-    if layer.bottoms.len() > 1 {
-        let next = "write one layer for each, sharing parameters by param { name }";
-        return Err(layer.fault_with("convolves several bottoms at once", next));
+) -> Result<(Message<'a>, [usize; 3]), Fault> {
+    if bottoms.is_empty() || layer.tops.len() != bottoms.len() {
+        let (bottoms, tops) = (bottoms.len(), layer.tops.len());
+        return Err(layer.fault(format!("has {bottoms} bottoms and {tops} tops; every bottom gives one top")));
     }
-    layer.expect_bottoms(1)?;
     let settings = layer.settings("convolution_param", &CONVOLUTION)?;
     if settings.i64("axis", 1)? != 1 {
         return Err(layer.fault("axis must be 1: only images (N, C, H, W) are convolved"));
     }
-    let &[_, channels, _, _] = net.shape(bottoms[0]).dims() else {
-        let shape = net.shape(bottoms[0]);
+    let shape = net.shape(bottoms[0]);
+    let &[_, channels, _, _] = shape.dims() else {
         return Err(
             layer.fault(format!("its bottom has shape {shape}; only images (N, C, H, W) are convolved"))
         );
@@ -114,7 +126,7 @@ fn convolved<'a>(
     if out == 0 || groups == 0 {
         return Err(layer.fault(format!("num_output = {out} and group = {groups} must be at least 1")));
     }
-    Ok((settings, bottoms[0], [channels, out, groups]))
+    Ok((settings, [channels, out, groups]))
 }
 
 fn bias(net: &mut Net, layer: &Layer, settings: &Message, out: usize) -> Result<Option<ValueId>, Fault> {
@@ -139,9 +151,67 @@ pub(super) fn pooling(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Resu
     let op = match settings.choice("pool", &["MAX", "AVE", "STOCHASTIC"])? {
         0 => Op::MaxPool(MaxPool { window, rounding }),
         1 => Op::AvgPool(AvgPool { window, rounding, count_include_pad: true }),
-        _ => return Err(layer.fault_with("stochastic pooling is not supported", "use MAX or AVE")),
+        _ => {
+            return stochastic(net, layer, bottoms[0], AvgPool { window, rounding, count_include_pad: true });
+        }
     };
     net.node(layer, "", op, bottoms)
+}
+
+/// What stochastic pooling gives when it is used (Zeiler and Fergus 2013, eq. 6): each value weighted by itself, the sum
+/// of squares over the sum. Training with it draws at random, which is not done here.
+fn stochastic(net: &mut Net, layer: &Layer, x: ValueId, mean: AvgPool) -> Result<ValueId, Fault> {
+    if net.options.phase == Phase::Train {
+        return Err(layer
+            .fault_with("stochastic pooling is not trained", "use MAX or AVE, or ask for the phase TEST"));
+    }
+    let square = net.node(layer, ".square", Op::Binary(Binary { kind: BinaryKind::Mul }), &[x, x])?;
+    let squares = net.node(layer, ".squares", Op::AvgPool(mean), &[square])?;
+    let sum = net.node(layer, ".sum", Op::AvgPool(mean), &[x])?;
+    // Caffe begins the sum at the smallest number, so that nothing is divided by 0.
+    let above = Activation::Affine { scale: 1.0, shift: f32::MIN_POSITIVE };
+    let sum = net.node(layer, ".above", Op::Activation(above), &[sum])?;
+    net.node(layer, "", Op::Binary(Binary { kind: BinaryKind::Div }), &[squares, sum])
+}
+
+/// Spatial pyramid pooling (He et al. 2014): at level l the image is pooled into 2^l x 2^l bins; all bins in a row.
+pub(super) fn pyramid(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("spp_param", &["pyramid_height", "pool", "engine"])?;
+    let &[_, _, height, width] = net.shape(bottoms[0]).dims() else {
+        return Err(layer.fault(format!("its bottom has shape {}, no image", net.shape(bottoms[0]))));
+    };
+    let levels = settings.usize("pyramid_height", 0)?;
+    let is_max = match settings.choice("pool", &["MAX", "AVE", "STOCHASTIC"])? {
+        0 => true,
+        1 => false,
+        _ => return Err(layer.fault("stochastic pooling in pyramids is not supported")),
+    };
+    if !(1..=16).contains(&levels) || 1 << (levels - 1) > height.min(width) {
+        let what = format!("pyramid_height = {levels} does not fit an image of {height}x{width}");
+        return Err(layer.fault(what));
+    }
+    let mut parts = Vec::new();
+    for level in 0..levels {
+        let bins = 1_usize << level;
+        let along = |size: usize| {
+            let kernel = size.div_ceil(bins);
+            (kernel, (kernel * bins - size).div_ceil(2))
+        };
+        let ([kh, top], [kw, left]) = (<[usize; 2]>::from(along(height)), <[usize; 2]>::from(along(width)));
+        let padding = Padding { top, left, bottom: top, right: left };
+        let window = Some(Window { kernel: [kh, kw], stride: [kh, kw], padding, dilation: [1, 1] });
+        let rounding = Rounding::Ceil;
+        let op = match is_max {
+            true => Op::MaxPool(MaxPool { window, rounding }),
+            false => Op::AvgPool(AvgPool { window, rounding, count_include_pad: true }),
+        };
+        let pooled = net.node(layer, &format!(".pool{level}"), op, bottoms)?;
+        let flat = Op::Reshape(Reshape { dims: vec![0, -1] });
+        let suffix = if levels == 1 { String::new() } else { format!(".flat{level}") };
+        parts.push(net.node(layer, &suffix, flat, &[pooled])?);
+    }
+    if levels == 1 { Ok(parts[0]) } else { net.node(layer, "", Op::Concat(Concat { axis: 1 }), &parts) }
 }
 
 /// Kernel, stride, padding and dilation, given once, for each axis, or by axis names.

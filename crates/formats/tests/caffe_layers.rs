@@ -1,0 +1,215 @@
+//! Layers of Caffe's catalogue, each against numbers worked out by its formula.
+
+use ocellus_engine::{Options, Session};
+use ocellus_formats::caffe::{NetOptions, Phase, parse_net};
+use ocellus_graph::{Graph, initialise};
+use ocellus_tensor::Weights;
+
+/// Numbers of no special kind, of both signs.
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 37 % 23) as f32 - 11.0) / 7.0).collect()
+}
+
+fn parse(text: &str) -> Graph {
+    parse_net(text, "net.prototxt", &NetOptions::default()).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+/// What the output `y` is for inputs in their order.
+fn run(graph: &Graph, weights: &Weights, inputs: &[(&str, Vec<f32>)]) -> Vec<f32> {
+    let mut session = Session::new(graph, &Options::default().with_threads(1)).unwrap();
+    session.load(weights).unwrap();
+    for (name, numbers) in inputs {
+        session.set_input(name, numbers).unwrap();
+    }
+    session.run();
+    session.output("y").unwrap().to_vec()
+}
+
+/// The output of one layer without parameters for an input `x` of these sizes.
+fn layer(sizes: &[usize], layer: &str) -> (Vec<f32>, Vec<f32>) {
+    let dims: Vec<String> = sizes.iter().map(|size| format!("dim: {size}")).collect();
+    let graph = parse(&format!(
+        "input: 'x' input_shape {{ {} }} layer {{ name: 'l' bottom: 'x' top: 'y' {layer} }}",
+        dims.join(" ")
+    ));
+    let x = numbers(sizes.iter().product());
+    (run(&graph, &Weights::new(), &[("x", x.clone())]), x)
+}
+
+fn close(got: &[f32], wanted: &[f32]) {
+    assert_eq!(got.len(), wanted.len(), "{got:?} {wanted:?}");
+    for (i, (a, b)) in got.iter().zip(wanted).enumerate() {
+        assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "number {i}: {a}, wanted {b}");
+    }
+}
+
+#[test]
+fn reductions_tiles_thresholds_and_crops() {
+    let (y, x) = layer(&[2, 3, 4], "type: 'Reduction' reduction_param { axis: 1 operation: ASUM coeff: 2 }");
+    let sums: Vec<f32> = x.chunks(12).map(|item| 2.0 * item.iter().map(|x| x.abs()).sum::<f32>()).collect();
+    close(&y, &sums);
+    let (y, x) = layer(&[2, 3, 4], "type: 'Reduction' reduction_param { axis: -1 operation: SUMSQ }");
+    close(&y, &x.chunks(4).map(|row| row.iter().map(|x| x * x).sum()).collect::<Vec<f32>>());
+    let (y, x) = layer(&[2, 6], "type: 'Reduction' reduction_param { operation: MEAN }");
+    close(&y, &[x.iter().sum::<f32>() / 12.0]);
+    let (y, x) = layer(&[2, 2, 3], "type: 'Tile' tile_param { axis: 1 tiles: 2 }");
+    close(&y, &[&x[..6], &x[..6], &x[6..], &x[6..]].concat());
+    let (y, x) = layer(&[1, 12], "type: 'Threshold' threshold_param { threshold: 0.25 }");
+    close(&y, &x.iter().map(|&x| f32::from(u8::from(x > 0.25))).collect::<Vec<f32>>());
+    let graph = parse(
+        "input: 'x' input_shape { dim: [1, 1, 4, 5] } input: 'r' input_shape { dim: [1, 2, 2, 3] }
+         layer { name: 'l' type: 'Crop' bottom: 'x' bottom: 'r' top: 'y' crop_param { offset: 1 offset: 2 } }",
+    );
+    let y = run(&graph, &Weights::new(), &[("x", (0..20).map(|i| i as f32).collect())]);
+    close(&y, &[7.0, 8.0, 9.0, 12.0, 13.0, 14.0]);
+}
+
+#[test]
+fn means_are_taken_away_and_softmax_takes_any_axis() {
+    let (y, x) = layer(&[1, 2, 2, 3], "type: 'MVN' mvn_param { normalize_variance: false }");
+    let centred = |part: &[f32]| {
+        let mean = part.iter().sum::<f32>() / part.len() as f32;
+        part.iter().map(|x| x - mean).collect::<Vec<f32>>()
+    };
+    close(&y, &[centred(&x[..6]), centred(&x[6..])].concat());
+    let across = "type: 'MVN' mvn_param { normalize_variance: false across_channels: true }";
+    let (y, x) = layer(&[1, 2, 2, 3], across);
+    close(&y, &centred(&x));
+    let (y, x) = layer(&[2, 3, 4], "type: 'Softmax' softmax_param { axis: 2 }");
+    let softmax = |row: &[f32]| {
+        let sum: f32 = row.iter().map(|x| x.exp()).sum();
+        row.iter().map(|x| x.exp() / sum).collect::<Vec<f32>>()
+    };
+    close(&y, &x.chunks(4).flat_map(softmax).collect::<Vec<f32>>());
+}
+
+#[test]
+fn stochastic_pooling_weighs_each_value_by_itself_when_it_is_used() {
+    let text =
+        "input: 'x' input_shape { dim: [1, 1, 2, 4] } layer { name: 'l' type: 'Pooling' bottom: 'x' top: 'y'
+                pooling_param { pool: STOCHASTIC kernel_size: 2 stride: 2 } }";
+    let x = vec![1.0, 2.0, 0.0, 0.0, 3.0, 4.0, 0.0, 0.0];
+    close(&run(&parse(text), &Weights::new(), &[("x", x)]), &[30.0 / 10.0, 0.0]);
+    let refused = parse_net(text, "net.prototxt", &NetOptions::phase(Phase::Train)).unwrap_err().to_string();
+    assert!(refused.contains("layer l (Pooling)") && refused.contains("stochastic"), "{refused}");
+}
+
+#[test]
+fn a_pyramid_has_one_number_for_each_bin() {
+    let (y, x) = layer(&[1, 2, 4, 6], "type: 'SPP' spp_param { pyramid_height: 2 pool: MAX }");
+    let most = |channel: usize, rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| {
+        let at = |row: usize, column: usize| x[(channel * 4 + row) * 6 + column];
+        rows.flat_map(|row| columns.clone().map(move |column| (row, column)))
+            .map(|(row, column)| at(row, column))
+            .fold(f32::MIN, f32::max)
+    };
+    let mut wanted: Vec<f32> = (0..2).map(|c| most(c, 0..4, 0..6)).collect();
+    for c in 0..2 {
+        for (rows, columns) in [(0..2, 0..3), (0..2, 3..6), (2..4, 0..3), (2..4, 3..6)] {
+            wanted.push(most(c, rows, columns));
+        }
+    }
+    close(&y, &wanted);
+}
+
+#[test]
+fn rows_of_inner_products_and_transposed_weights() {
+    let text = |param: &str| {
+        format!(
+            "input: 'x' input_shape {{ dim: [2, 3, 4] }} layer {{ name: 'l' type: 'InnerProduct' bottom: 'x' top: 'y'
+             inner_product_param {{ num_output: 5 weight_filler {{ type: 'xavier' }} {param} }} }}"
+        )
+    };
+    let x = numbers(24);
+    let graph = parse(&text("axis: 2"));
+    let weights = initialise(&graph, 3);
+    let w = weights["l.weight"].data();
+    let product = |row: &[f32], column: &dyn Fn(usize) -> usize| -> f32 {
+        row.iter().enumerate().map(|(i, x)| x * w[column(i)]).sum()
+    };
+    let wanted: Vec<f32> =
+        x.chunks(4).flat_map(|row| (0..5).map(move |o| product(row, &|i| o * 4 + i))).collect();
+    close(&run(&graph, &weights, &[("x", x.clone())]), &wanted);
+
+    let graph = parse(&text("transpose: true"));
+    let weights = initialise(&graph, 3);
+    assert_eq!(weights["l.weight"].shape().dims(), [12, 5]);
+    let w = weights["l.weight"].data();
+    let wanted: Vec<f32> = x
+        .chunks(12)
+        .flat_map(|row| (0..5).map(move |o| row.iter().enumerate().map(|(i, x)| x * w[i * 5 + o]).sum()))
+        .collect();
+    close(&run(&graph, &weights, &[("x", x)]), &wanted);
+}
+
+#[test]
+fn a_convolution_of_two_bottoms_shares_its_weights() {
+    let graph = parse(
+        "input: 'a' input_shape { dim: [1, 2, 3, 3] } input: 'b' input_shape { dim: [1, 2, 3, 3] }
+         layer { name: 'c' type: 'Convolution' bottom: 'a' bottom: 'b' top: 'ca' top: 'cb'
+           convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: 'xavier' } } }
+         layer { name: 'd' type: 'Eltwise' bottom: 'ca' bottom: 'cb' top: 'y' eltwise_param { coeff: 1 coeff: -1 } }",
+    );
+    assert_eq!(graph.params().len(), 2);
+    let weights = initialise(&graph, 1);
+    let same = run(&graph, &weights, &[("a", numbers(18)), ("b", numbers(18))]);
+    close(&same, &[0.0, 0.0]);
+}
+
+#[test]
+fn losses_count_as_caffe_counts() {
+    let loss = |body: &str, scores: &str| {
+        let text = format!(
+            "input: 's' input_shape {{ dim: [{scores}] }} input: 'l' input_shape {{ dim: [2, 1, 1, 3] }}
+             layer {{ name: 'loss' type: 'SoftmaxWithLoss' bottom: 's' bottom: 'l' top: 'y' {body} }}"
+        );
+        let graph = parse(&text);
+        run(&graph, &Weights::new(), &[("s", numbers(24)), ("l", vec![0.0, 3.0, 1.0, 2.0, 2.0, 0.0])])[0]
+    };
+    // (N, C, H, W) = (2, 4, 1, 3): six answers.
+    let x = numbers(24);
+    let labels = [0, 3, 1, 2, 2, 0];
+    let sum: f32 = (0..6)
+        .map(|i| {
+            let (n, w) = (i / 3, i % 3);
+            let at = |c: usize| x[n * 12 + c * 3 + w];
+            (0..4).map(|c| at(c).exp()).sum::<f32>().ln() - at(labels[i])
+        })
+        .sum();
+    let sizes = "2, 4, 1, 3";
+    close(&[loss("", sizes)], &[sum / 6.0]);
+    close(&[loss("loss_param { normalization: BATCH_SIZE }", sizes)], &[sum / 2.0]);
+    close(&[loss("loss_param { normalize: false }", sizes)], &[sum / 2.0]);
+    close(&[loss("loss_param { normalization: NONE }", sizes)], &[sum]);
+}
+
+#[test]
+fn the_multinomial_loss_takes_the_logarithm_of_probabilities() {
+    let graph = parse(
+        "input: 's' input_shape { dim: [2, 3] } input: 'l' input_shape { dim: 2 }
+         layer { name: 'p' type: 'Softmax' bottom: 's' top: 'p' }
+         layer { name: 'loss' type: 'MultinomialLogisticLoss' bottom: 'p' bottom: 'l' top: 'y' }",
+    );
+    let x = [0.5_f32, -1.0, 2.0, 0.0, 0.25, -0.5];
+    let share = |row: usize, label: usize| {
+        let sum: f32 = x[row * 3..row * 3 + 3].iter().map(|x| x.exp()).sum();
+        -(x[row * 3 + label].exp() / sum).ln()
+    };
+    let y = run(&graph, &Weights::new(), &[("s", x.to_vec()), ("l", vec![2.0, 0.0])]);
+    close(&y, &[(share(0, 2) + share(1, 0)) / 2.0]);
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_by_layer_type_and_line() {
+    for kind in
+        ["Python", "ROIPooling", "DetectionOutput", "WindowData", "ArgMax", "Embed", "LSTM", "Nonsense"]
+    {
+        let text = format!(
+            "input: 'x'\ninput_shape {{ dim: [1, 2] }}\nlayer {{\n name: 'odd' type: '{kind}' bottom: 'x' top: 'y' }}"
+        );
+        let sentence = parse_net(&text, "net.prototxt", &NetOptions::default()).unwrap_err().to_string();
+        for word in ["net.prototxt", "line 3", "odd", kind] {
+            assert!(sentence.contains(word), "{word}: {sentence}");
+        }
+    }
+}
