@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{Checkpoint, Identity};
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::prepare::Prepared;
 use crate::progress::{EpochRecord, EpochTime, Progress};
 use crate::run_folder::RunFolder;
 use crate::schedule::Length;
-use crate::start::Start;
 use crate::stepper::{At, Stepper};
 use crate::validate::Validator;
 use crate::watch::{Start, StepReport, Watch};
@@ -72,7 +72,7 @@ impl Beginning {
     /// Where a run begins with a model, that model's weights are taken where they fit.
     pub fn fresh(prepared: &Prepared) -> Self {
         let seed = prepared.config.seed;
-        let weights = match Start::of(&prepared.config.model) {
+        let weights = match Origin::of(&prepared.config.model) {
             Ok(start) => start.weights(&prepared.net, seed),
             // Whoever prepared the run has read the model a moment ago.
             Err(_) => initialise(&prepared.net, seed),

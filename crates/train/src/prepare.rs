@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::config::{BUILT_IN, TrainConfig};
 use crate::optimiser::Optimiser;
+use crate::origin::Origin;
 use crate::recipe::{self, Facts, OptimiserKind, ScheduleKind};
 use crate::source::{Images, Source, kind_of};
-use crate::start::Start;
 
 /// What the user said; whatever is `None` is decided by the data and [`crate::recipe`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl Prepared {
     /// Errors: the data cannot be read or is empty, the network does not exist or does not take such images, a
     /// setting is impossible, or the batch is larger than the data.
     pub fn new(choices: &Choices) -> Result<Self, TrainError> {
-        let start = choices.model.as_deref().map(Start::of).transpose()?;
+        let start = choices.model.as_deref().map(Origin::of).transpose()?;
         let source = Source {
             data: choices.data.clone().unwrap_or_else(|| BUILT_IN.into()),
             val_fraction: choices.val_fraction.unwrap_or(0.2),
@@ -103,7 +103,7 @@ impl Prepared {
         let images = source.open(false)?;
         require_images(&source.data, &images)?;
         let mut kind = kind_of(&images.train)?;
-        let start = start.map_or_else(|| Start::of(recipe::model(kind)), Ok)?;
+        let start = start.map_or_else(|| Origin::of(recipe::model(kind)), Ok)?;
         kind.channels = start.channels().unwrap_or(kind.channels);
         let size = match (choices.size, kind.small) {
             (Some(side), _) => [side; 2],
@@ -128,7 +128,7 @@ impl Prepared {
         let images = source.open(false)?;
         require_images(&config.data, &images)?;
         let [height, width] = config.preprocess.size.map(|side| side as usize);
-        let start = Start::of(&config.model)?;
+        let start = Origin::of(&config.model)?;
         let net = start.network(config.classes.len(), [config.preprocess.channels, height, width])?;
         Prepared::checked(config, images, net)
     }

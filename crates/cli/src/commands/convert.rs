@@ -17,6 +17,7 @@ use crate::network::{PrepareArgs, SourceArgs, parse_input};
 
 const EXAMPLE: &str = "\
 Examples:
+  ocellus convert runs/train/best.safetensors net.onnx
   ocellus convert runs/train/best.safetensors net.prototxt       writes net.prototxt, net.caffemodel and net.toml
   ocellus convert squeezenet.prototxt squeezenet.safetensors --weights squeezenet.caffemodel \\
       --resize 256 --fit stretch --bgr --mean 104,117,123 --labels synset_words.txt
@@ -26,9 +27,9 @@ Examples:
   ocellus convert photos/ photos.lmdb --crop 256; ocellus convert photos.lmdb photos2/
   ocellus convert fc-to-conv caffenet.prototxt maps.safetensors --weights caffenet.caffemodel
 
-IN is anything that holds or describes a network. OUT says the format by its name: .safetensors (Ocellus), .prototxt or
-.caffemodel (Caffe: both are written), .npz (weights alone), .txt or .net (the network's text form alone). Preprocessing and
-class names are kept: inside .safetensors, else in a .toml of the same name, which ocellus finds there again.
+IN is anything that holds or describes a network. OUT says the format by its name: .safetensors (Ocellus), .onnx,
+.prototxt or .caffemodel (Caffe: both are written), .npz (weights alone), .txt or .net (the network's text form alone). Preprocessing and
+class names are kept: inside .safetensors and .onnx, else in a .toml of the same name, which ocellus finds there again.
 
 fc-to-conv turns linear layers into convolutions: the same numbers at the size trained for, a map of scores on larger
 images. conv-to-fc turns them back.

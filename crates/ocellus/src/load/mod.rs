@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ocellus_formats::caffe::{self, NetOptions};
-use ocellus_formats::{FormatError, Kind, Model};
+use ocellus_formats::{FormatError, Kind, Model, onnx};
 use ocellus_graph::{Graph, from_text};
 use ocellus_tensor::Weights;
 use ocellus_train::RunFolder;
@@ -186,6 +186,7 @@ fn from_file(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
         Kind::Native => Found::of_model(Model::load(file)?),
         Kind::Prototxt => described_by_caffe(file, ask)?,
         Kind::Text => Found::new(read_text(file)?),
+        Kind::Onnx => Found::of_model(onnx::read_file(file, &onnx_options(file, ask)?)?),
         Kind::CaffeModel => from_caffe_weights(file, ask)?,
         Kind::Tensors | Kind::Npz | Kind::Torch => from_tensors(file, kind, ask)?,
         kind => return Err(refusal(file, kind)),
@@ -208,6 +209,18 @@ fn described_by_caffe(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
         found.info.insert(BLOBS.into(), serde_json::json!(blobs).to_string());
     }
     Ok(found)
+}
+
+/// The shape that was asked for is the first input's.
+fn onnx_options(file: &Path, ask: &Ask) -> Result<onnx::ReadOptions, LoadError> {
+    let options = onnx::ReadOptions::default();
+    let Some(shape) = ask.input else { return Ok(options) };
+    let bytes = std::fs::read(file).map_err(|cause| LoadError::read(file, cause))?;
+    let [inputs, _] = onnx::ports(&bytes, &file.display().to_string())?;
+    Ok(match inputs.first() {
+        Some(input) => options.shape(input.name.clone(), shape),
+        None => options,
+    })
 }
 
 fn net_options(ask: &Ask) -> NetOptions {

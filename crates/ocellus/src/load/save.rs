@@ -3,6 +3,7 @@
 //! | name | what is written |
 //! |---|---|
 //! | `.safetensors` | this program's own: network, weights, classes, preprocessing |
+//! | `.onnx` | ONNX, in the inference form; classes and preprocessing among its strings |
 //! | `.prototxt` or `.caffemodel` | Caffe: the description and, beside it, the weights |
 //! | `.npz` | the weights alone |
 //! | `.txt`, `.net` | the network's text form alone |
@@ -13,13 +14,13 @@
 use std::path::{Path, PathBuf};
 
 use ocellus_data::Preprocess;
-use ocellus_formats::{FormatError, caffe, npz, write_atomically};
+use ocellus_formats::{FormatError, caffe, npz, onnx, write_atomically};
 use ocellus_graph::{Graph, to_text};
 
 use super::{Found, LoadError, Preparation};
 
 /// Endings that are written, for sentences.
-const ENDINGS: &str = ".safetensors, .prototxt, .caffemodel, .npz, .txt or .net";
+const ENDINGS: &str = ".safetensors, .onnx, .prototxt, .caffemodel, .npz, .txt or .net";
 
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +45,11 @@ pub fn save(found: &Found, path: &Path) -> Result<Saved, LoadError> {
     match ending(path).as_str() {
         "safetensors" => {
             found.into_model()?.save(path)?;
+            Ok(Saved { files: vec![path.into()], ..Saved::default() })
+        }
+        "onnx" => {
+            let bytes = onnx::write(&found.into_model()?)?;
+            write_atomically(path, |out| out.write_all(&bytes))?;
             Ok(Saved { files: vec![path.into()], ..Saved::default() })
         }
         "prototxt" | "caffemodel" => to_caffe(&found, path),

@@ -11,48 +11,48 @@ use crate::predict::preprocess_of;
 use crate::validate::with_scores;
 
 /// A network to train.
-pub(crate) enum Start {
+pub(crate) enum Origin {
     /// By its name in the zoo.
     Zoo(String),
     /// A model's file, its network ending in logits.
     Model(String, Box<Model>),
 }
 
-impl Start {
+impl Origin {
     /// What `word` means: a name in the zoo, or the file of a model of this program.
-    pub fn of(word: &str) -> Result<Start, TrainError> {
+    pub fn of(word: &str) -> Result<Origin, TrainError> {
         if !word.ends_with(".safetensors") {
             // A wrong name should not wait for a large data set to be read.
             zoo::default_input(word)?;
-            return Ok(Start::Zoo(word.into()));
+            return Ok(Origin::Zoo(word.into()));
         }
         let mut model = Model::load(word)?;
         model.graph = logits_of(&model.graph)?;
-        Ok(Start::Model(word.into(), Box::new(model)))
+        Ok(Origin::Model(word.into(), Box::new(model)))
     }
 
     /// The word it was found by.
     pub fn name(&self) -> &str {
         match self {
-            Start::Zoo(name) | Start::Model(name, _) => name,
+            Origin::Zoo(name) | Origin::Model(name, _) => name,
         }
     }
 
     /// Channels of its input, if those are fixed.
     pub fn channels(&self) -> Option<usize> {
         match self {
-            Start::Zoo(_) => None,
-            Start::Model(_, model) => image_of(&model.graph).map(|[_, channels, ..]| channels),
+            Origin::Zoo(_) => None,
+            Origin::Model(_, model) => image_of(&model.graph).map(|[_, channels, ..]| channels),
         }
     }
 
     /// Height and width of its usual input.
     pub fn size(&self) -> [u32; 2] {
         let image = match self {
-            Start::Zoo(name) => {
+            Origin::Zoo(name) => {
                 zoo::default_input(name).ok().and_then(|shape| <[usize; 4]>::try_from(shape.dims()).ok())
             }
-            Start::Model(_, model) => image_of(&model.graph),
+            Origin::Model(_, model) => image_of(&model.graph),
         };
         image.map_or([224; 2], |[_, _, height, width]| [height, width].map(|side| side as u32))
     }
@@ -60,7 +60,7 @@ impl Start {
     /// How it wants pictures prepared, if it says so.
     pub fn preprocess(&self) -> Result<Option<Preprocess>, TrainError> {
         match self {
-            Start::Model(_, model) if model.preprocess.is_some() => preprocess_of(model).map(Some),
+            Origin::Model(_, model) if model.preprocess.is_some() => preprocess_of(model).map(Some),
             _ => Ok(None),
         }
     }
@@ -68,10 +68,10 @@ impl Start {
     /// The network for so many classes and images `[channels, height, width]`.
     pub fn network(&self, classes: usize, input: [usize; 3]) -> Result<Graph, TrainError> {
         match self {
-            Start::Zoo(name) => {
+            Origin::Zoo(name) => {
                 Ok(zoo::build(name, &zoo::Options::default().with_classes(classes).with_input(input))?)
             }
-            Start::Model(_, model) => {
+            Origin::Model(_, model) => {
                 let mut graph = model.graph.clone();
                 let output = graph.find_output("output").map(|output| graph.shape(output).clone());
                 if output.and_then(|shape| shape.get(1).copied()) != Some(classes) {
@@ -87,7 +87,7 @@ impl Start {
     /// Weights for `net`: the model's where they fit, new ones by `seed` for the rest.
     pub fn weights(&self, net: &Graph, seed: u64) -> Weights {
         let mut weights = initialise(net, seed);
-        if let Start::Model(_, model) = self {
+        if let Origin::Model(_, model) = self {
             weights.extend(fit_weights(net, model.weights.clone()).0);
         }
         weights
