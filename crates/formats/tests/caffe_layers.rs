@@ -65,6 +65,20 @@ fn reductions_tiles_thresholds_and_crops() {
 }
 
 #[test]
+fn the_largest_is_found_along_an_axis_and_in_an_item() {
+    let (y, x) = layer(&[2, 3, 2], "type: 'ArgMax' argmax_param { axis: 1 }");
+    let most = |numbers: Vec<f32>| {
+        let best = numbers.iter().copied().fold(f32::MIN, f32::max);
+        (numbers.iter().position(|&x| x == best).unwrap() as f32, best)
+    };
+    let column = |n: usize, j: usize| most((0..3).map(|i| x[n * 6 + i * 2 + j]).collect());
+    close(&y, &[column(0, 0).0, column(0, 1).0, column(1, 0).0, column(1, 1).0]);
+    let (y, x) = layer(&[2, 3, 2], "type: 'ArgMax' argmax_param { out_max_val: true }");
+    let all = x.chunks(6).map(|item| most(item.to_vec()));
+    close(&y, &all.flat_map(|(index, value)| [index, value]).collect::<Vec<f32>>());
+}
+
+#[test]
 fn means_are_taken_away_and_softmax_takes_any_axis() {
     let (y, x) = layer(&[1, 2, 2, 3], "type: 'MVN' mvn_param { normalize_variance: false }");
     let centred = |part: &[f32]| {
@@ -201,9 +215,7 @@ fn the_multinomial_loss_takes_the_logarithm_of_probabilities() {
 
 #[test]
 fn what_cannot_be_had_is_refused_by_layer_type_and_line() {
-    for kind in
-        ["Python", "ROIPooling", "DetectionOutput", "WindowData", "ArgMax", "Embed", "LSTM", "Nonsense"]
-    {
+    for kind in ["Python", "ROIPooling", "DetectionOutput", "WindowData", "Embed", "LSTM", "Nonsense"] {
         let text = format!(
             "input: 'x'\ninput_shape {{ dim: [1, 2] }}\nlayer {{\n name: 'odd' type: '{kind}' bottom: 'x' top: 'y' }}"
         );

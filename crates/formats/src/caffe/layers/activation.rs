@@ -1,7 +1,7 @@
 //! Functions of each element alone.
 
 use ocellus_graph::ops::{
-    Activation, Binary, BinaryKind, Dropout, Norm, NormAxes, Prelu, Reduce, ReduceKind,
+    Activation, Binary, BinaryKind, Dropout, Norm, NormAxes, Prelu, Reduce, ReduceKind, Stepwise,
 };
 use ocellus_graph::{Init, Op, ValueId};
 
@@ -12,13 +12,17 @@ use crate::caffe::net::Net;
 
 /// Adds an elementwise layer; `None` if the layer is none.
 pub(super) fn add(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<Option<ValueId>, Fault> {
-    if matches!(layer.kind.as_str(), "PReLU" | "Dropout" | "MVN") {
+    if matches!(layer.kind.as_str(), "PReLU" | "Dropout" | "MVN" | "Threshold") {
         layer.expect_bottoms(1)?;
     }
     match layer.kind.as_str() {
         "PReLU" => return prelu(net, layer, bottoms).map(Some),
         "Dropout" => return dropout(net, layer, bottoms).map(Some),
         "MVN" => return mvn(net, layer, bottoms).map(Some),
+        "Threshold" => {
+            let threshold = layer.settings("threshold_param", &["threshold"])?.f32("threshold", 0.0)?;
+            return net.node(layer, "", Op::Stepwise(Stepwise::Above { threshold }), bottoms).map(Some);
+        }
         _ => {}
     }
     let Some(chain) = chain(layer)? else { return Ok(None) };
@@ -53,11 +57,6 @@ fn chain(layer: &Layer) -> Result<Option<Vec<Activation>>, Fault> {
         "TanH" => simple("tanh_param", &["engine"], Activation::Tanh),
         "AbsVal" => simple("", &[], Activation::Abs),
         "BNLL" => simple("", &[], Activation::Softplus),
-        // 1 above the threshold, else 0: a slope so steep that no number stands on it.
-        "Threshold" => {
-            let threshold = layer.settings("threshold_param", &["threshold"])?.f32("threshold", 0.0)?;
-            Ok(Some(vec![affine(1.0, -threshold), Activation::HardSigmoid { alpha: f32::MAX, beta: 0.0 }]))
-        }
         "Clip" => {
             let settings = layer.settings("clip_param", &["min", "max"])?;
             let (low, high) = (settings.f32("min", f32::NEG_INFINITY)?, settings.f32("max", f32::INFINITY)?);

@@ -1,7 +1,7 @@
 //! Layers that only move numbers.
 
 use ocellus_graph::ops::{
-    Activation, Binary, BinaryKind, Concat, Reduce, ReduceKind, Reshape, Slice, Transpose,
+    Activation, ArgMax, Binary, BinaryKind, Concat, Reduce, ReduceKind, Reshape, Slice, Transpose,
 };
 use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::Shape;
@@ -189,6 +189,30 @@ pub(super) fn reduction(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Re
     }
     let reduced = net.node(layer, ".sum", op, &[x])?;
     net.node(layer, "", Op::Activation(Activation::Affine { scale: coefficient, shift: 0.0 }), &[reduced])
+}
+
+/// Where the largest number is: along an axis, or among all numbers of an item (N, 1, 1), with the number itself (N, 2, 1)
+/// if that is wanted.
+pub(super) fn arg_max(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("argmax_param", &["out_max_val", "top_k", "axis"])?;
+    let (top, with_value) = (settings.usize("top_k", 1)?, settings.bool("out_max_val", false)?);
+    if top != 1 {
+        return Err(layer.fault_with(format!("top_k = {top}: only the largest is found"), "leave top_k out"));
+    }
+    let largest = |axis| Op::Reduce(Reduce { kind: ReduceKind::Max, axes: vec![axis], keep: true });
+    let place = |axis| Op::ArgMax(ArgMax { axis, keep: true, last: false });
+    if settings.get("axis").is_some() {
+        let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
+        return net.node(layer, "", if with_value { largest(axis) } else { place(axis) }, bottoms);
+    }
+    let row = net.node(layer, ".flatten", Op::Reshape(Reshape { dims: vec![0, -1] }), bottoms)?;
+    let mut found = net.node(layer, ".index", place(1), &[row])?;
+    if with_value {
+        let value = net.node(layer, ".value", largest(1), &[row])?;
+        found = net.node(layer, ".both", Op::Concat(Concat { axis: 1 }), &[found, value])?;
+    }
+    net.node(layer, "", Op::Reshape(Reshape { dims: vec![0, -1, 1] }), &[found])
 }
 
 /// The axis that a layer works along, which has an older name too.

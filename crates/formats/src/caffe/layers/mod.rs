@@ -45,6 +45,7 @@ pub(super) fn add(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
         "Flatten" => one(arrange::flatten(net, layer, bottoms)),
         "Reshape" => one(arrange::reshape(net, layer, bottoms)),
         "Tile" => one(arrange::tile(net, layer, bottoms)),
+        "ArgMax" => one(arrange::arg_max(net, layer, bottoms)),
         "Crop" => one(arrange::crop(net, layer, bottoms)),
         "Reduction" => one(arrange::reduction(net, layer, bottoms)),
         "Permute" => one(arrange::permute(net, layer, bottoms)),
@@ -78,9 +79,6 @@ fn refusal(layer: &Layer, kind: &str) -> Fault {
             ("belongs to object detectors, which are not supported", "cut the network before it")
         }
         "HDF5Output" => ("writes a file while the network runs", "leave it out and save the output instead"),
-        "ArgMax" => {
-            ("gives indices, which no operation here does", "take the scores and compare them yourself")
-        }
         "Embed" => (
             "looks numbers up in a table, which no operation here does",
             "multiply one-hot vectors by an InnerProduct",

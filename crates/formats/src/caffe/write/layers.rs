@@ -6,7 +6,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ocellus_graph::ops::{Activation, BatchNorm, Binary, BinaryKind, Reduce, ReduceKind, Statistics};
+use ocellus_graph::ops::{
+    Activation, BatchNorm, Binary, BinaryKind, Reduce, ReduceKind, Statistics, Stepwise,
+};
 use ocellus_graph::{Graph, Init, Node, NodeId, Op, ParamId, ValueId};
 
 use super::out::{Blob, Field, Layer, Layers, Param};
@@ -177,6 +179,12 @@ impl Writer<'_> {
                 let top = self.blob(node.outputs[0])?;
                 self.layers.push(Layer::new(&node.name, "Log").bottoms([between]).top(top));
                 Ok(())
+            }
+            Op::Stepwise(Stepwise::Above { threshold }) => {
+                self.plain(node, "Threshold", "threshold_param", vec![Field::Real("threshold", *threshold)])
+            }
+            Op::ArgMax(op) if op.keep && !op.last => {
+                self.plain(node, "ArgMax", "argmax_param", vec![Field::Whole("axis", op.axis as i64)])
             }
             Op::Reduce(op) => self.reduce(node, op),
             Op::Norm(op) => self.norm(node, op),

@@ -1,0 +1,249 @@
+//! Networks from elsewhere on the command line: opened, prepared, converted, trained.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+
+use support::Place;
+
+fn data(name: &str) -> Option<String> {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")).join(name);
+    if path.exists() {
+        return Some(path.display().to_string());
+    }
+    println!("skipped: {} is not there", path.display());
+    None
+}
+
+fn top1(done: &support::Done) -> f64 {
+    done.json()["top1"].as_f64().expect("a share")
+}
+
+/// A small classifier of 8x8 digits and its solver, in Caffe's words.
+const NET: &str = r#"
+name: "small"
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+  transform_param { scale: 0.00390625 } data_param { source: "digits_train_lmdb" batch_size: 32 backend: LMDB } }
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }
+  transform_param { scale: 0.00390625 } data_param { source: "digits_val_lmdb" batch_size: 50 backend: LMDB } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" param { lr_mult: 1 } param { lr_mult: 2 }
+  convolution_param { num_output: 8 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+  inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
+layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" include { phase: TEST } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+"#;
+
+const SOLVER: &str = r#"
+net: "small.prototxt" test_iter: 7 test_interval: 100 base_lr: 0.05 momentum: 0.9 weight_decay: 0.0005
+lr_policy: "inv" gamma: 0.001 power: 0.75 display: 50 max_iter: 200 snapshot: 100 snapshot_prefix: "out/small"
+"#;
+
+fn place_with_digits() -> Place {
+    let place = Place::new();
+    place.ok("convert digits digits_train_lmdb --split train");
+    place.ok("convert digits digits_val_lmdb --split val");
+    fs::write(place.path("small.prototxt"), NET).unwrap();
+    fs::write(place.path("solver.prototxt"), SOLVER).unwrap();
+    place
+}
+
+#[test]
+fn a_solver_trains_stops_and_goes_on_to_the_same_bits() {
+    let place = place_with_digits();
+    let done = place.ok("train --solver solver.prototxt --json").json();
+    let accuracy = done["test"][0]["value"].as_f64().unwrap();
+    assert!(done["test"][0]["name"] == "accuracy" && accuracy > 0.9, "{done}");
+    let whole = fs::read(place.path("out/small_iter_200.caffemodel")).unwrap();
+    place
+        .ok("train --solver solver.prototxt --out again --resume out/small_iter_100.solverstate --threads 2");
+    assert_eq!(fs::read(place.path("again/small_iter_200.caffemodel")).unwrap(), whole);
+    // The network for use classifies pictures with the data layer's own scale.
+    let measured = top1(&place.ok("val out/small_iter_200.safetensors digits --json"));
+    assert!(measured > 0.9, "{measured}");
+    // Weights of Caffe for the same description, in another place.
+    let deploy = NET.lines().filter(|line| !line.contains("label") && !line.contains("transform_param"));
+    let deploy = format!(
+        "input: \"data\" input_shape {{ dim: [1, 1, 8, 8] }}\n{}",
+        deploy.collect::<Vec<_>>().join("\n")
+    );
+    fs::write(place.path("deploy.prototxt"), deploy).unwrap();
+    let words =
+        "val deploy.prototxt --weights out/small_iter_200.caffemodel digits --scale 0.00390625 --json";
+    assert_eq!(top1(&place.ok(words)), measured);
+}
+
+#[test]
+fn every_update_rule_learns() {
+    let place = place_with_digits();
+    let rules = [
+        ("Nesterov", "base_lr: 0.02 momentum: 0.9"),
+        ("AdaGrad", "base_lr: 0.02"),
+        ("RMSProp", "base_lr: 0.002 rms_decay: 0.98"),
+        ("AdaDelta", "base_lr: 1.0 momentum: 0.95 delta: 1e-6"),
+        ("Adam", "base_lr: 0.003 momentum: 0.9 momentum2: 0.999"),
+    ];
+    for (rule, constants) in rules {
+        let more =
+            "lr_policy: 'fixed' regularization_type: 'L1' weight_decay: 1e-5 clip_gradients: 10 iter_size: 2";
+        let solver = format!(
+            "net: 'small.prototxt' type: '{rule}' {constants} {more} max_iter: 80 test_iter: 7 test_interval: 80
+             snapshot_prefix: 'out/{rule}'"
+        );
+        fs::write(place.path("rule.prototxt"), solver).unwrap();
+        let done = place.ok("train --solver rule.prototxt --json").json();
+        let accuracy = done["test"][0]["value"].as_f64().unwrap();
+        assert!(accuracy > 0.75, "{rule}: {done}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_solver_is_one_sentence() {
+    let place = Place::new();
+    fs::write(place.path("small.prototxt"), NET).unwrap();
+    fs::write(place.path("solver.prototxt"), SOLVER).unwrap();
+    let sentence = place.refusal("train --solver solver.prototxt");
+    assert!(sentence.contains("digits_train_lmdb") && sentence.contains("--root"), "{sentence}");
+    let sentence = place.refusal("summary solver.prototxt");
+    assert!(sentence.contains("solver") && sentence.contains("train --solver"), "{sentence}");
+    fs::create_dir(place.path("digits_train_lmdb")).unwrap();
+    fs::write(place.path("digits_train_lmdb/data.mdb"), vec![7; 9000]).unwrap();
+    let sentence = place.refusal("train --solver solver.prototxt");
+    assert!(sentence.contains("data.mdb") && sentence.contains("no LMDB"), "{sentence}");
+}
+
+#[test]
+fn a_trained_network_goes_through_every_format_and_answers_the_same() {
+    let place = Place::new();
+    place.ok("train --epochs 4 --out run");
+    let picture = "run/sample-7.png";
+    let answer = |model: &str| {
+        let done = place.ok(&format!("predict {model} {picture} --json")).json();
+        let classes = done["predictions"][0]["classes"].clone();
+        (classes[0]["class"].clone(), classes[0]["probability"].as_f64().unwrap())
+    };
+    let (class, probability) = answer("run");
+    place.ok("convert run one.onnx");
+    place.ok("convert one.onnx two.prototxt");
+    place.ok("convert two.caffemodel three.safetensors");
+    place.ok("convert three.safetensors weights.npz");
+    for model in [
+        "one.onnx",
+        "two.prototxt --weights two.caffemodel",
+        "three.safetensors",
+        "three.safetensors --weights weights.npz",
+    ] {
+        let (again, share) = answer(model);
+        assert!(again == class && (share - probability).abs() < 1e-4, "{model}: {again} {share}");
+    }
+    // Another run begins where this one ended.
+    place.ok("train --weights run/best.safetensors --epochs 1 --lr 0.001 --out more");
+    assert!(place.path("more/start.safetensors").is_file());
+    let (before, after) = (top1(&place.ok("val run --json")), top1(&place.ok("val more --json")));
+    assert!(after > before - 0.05 && after > 0.8, "{before} {after}");
+}
+
+#[test]
+fn surgery_gives_the_same_numbers_and_maps() {
+    let place = Place::new();
+    place.ok("convert lenet lenet.prototxt");
+    place.ok("train --solver nothing.prototxt --help");
+    fs::write(place.path("x.npy"), npy("(1, 1, 28, 28)", 784)).unwrap();
+    fs::write(place.path("large.npy"), npy("(1, 1, 36, 40)", 1440)).unwrap();
+    place.ok("run lenet --seed 3 --input input=x.npy --output output=a.npy");
+    let summary = place.ok("summary lenet.prototxt --json").json();
+    assert_eq!(summary["parameters"]["trainable"], 431_080);
+    place.ok("convert fc-to-conv lenet maps.prototxt");
+    place.ok("run maps.prototxt --input input=large.npy --output output=map.npy");
+    let header = String::from_utf8_lossy(&fs::read(place.path("map.npy")).unwrap()).into_owned();
+    assert!(header.contains("(1, 10, 3, 4)"), "{header}");
+    place.ok("convert conv-to-fc maps.prototxt back.prototxt");
+    assert_eq!(place.ok("summary back.prototxt --json").json()["parameters"]["trainable"], 431_080);
+    assert!(place.refusal("convert nonsense lenet x.prototxt").contains("fc-to-conv"));
+    assert!(place.refusal("convert lenet x.docx").contains(".onnx"));
+}
+
+/// A version 1 `.npy` file of `count` numbers.
+fn npy(shape: &str, count: usize) -> Vec<u8> {
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+    while (10 + header.len() + 1) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend((0..count).flat_map(|i| ((i % 17) as f32 / 17.0).to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn two_counts_of_one_network_are_reconciled() {
+    let Some(deploy) = data("prototxt/resnet/ResNet-50-deploy.prototxt") else { return };
+    let place = Place::new();
+    let done = place.ok(&format!("summary --compare resnet50 {deploy} --json")).json();
+    assert_eq!((&done["a"]["learned"], &done["b"]["learned"]), (&25_557_032.into(), &25_557_096.into()));
+    assert_eq!(done["differences"].as_array().unwrap().len(), 1);
+    assert_eq!(done["differences"][0]["what"], "biases of convolutions");
+    let text = place.ok(&format!("summary --compare resnet50 {deploy}")).out;
+    assert!(text.contains("conv1.bias (64)") && text.contains("25,557,096 learned"), "{text}");
+}
+
+#[test]
+fn trained_networks_of_others_reach_their_accuracy() {
+    let (Some(cifar), Some(_)) = (data("cifar10-lossless-test1000.bin.gz"), data("models")) else { return };
+    let models = data("models").unwrap_or_default();
+    let place = Place::new();
+    let resnet = format!(
+        "val {models}/pytorch/resnet20-12fca82f.th {cifar} --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --json"
+    );
+    assert_eq!(top1(&place.ok(&resnet)), 0.912);
+    let onnx = format!(
+        "val {models}/pytorch/resnet20_cifar10.onnx {cifar} --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --json"
+    );
+    assert_eq!(top1(&place.ok(&onnx)), 0.912);
+    let caffe = format!("{models}/caffe");
+    place.ok(&format!(
+        "convert {caffe}/cifar10_quick.prototxt quick.safetensors --mean-file {caffe}/cifar10_mean.binaryproto \
+         --weights {caffe}/cifar10_quick_iter_5000.caffemodel.h5"
+    ));
+    assert_eq!(top1(&place.ok(&format!("val quick.safetensors {cifar} --json"))), 0.764);
+}
+
+#[test]
+fn squeezenet_sees_in_photographs_what_it_saw_elsewhere() {
+    let (Some(folder), Some(_)) = (data("squeezenet"), data("squeezenet/imagenet60.tar")) else { return };
+    let place = Place::new();
+    let status = std::process::Command::new("tar")
+        .args(["xf", &format!("{folder}/imagenet60.tar"), "-C", &place.path("").display().to_string()])
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no tar to unpack the photographs");
+        return;
+    }
+    place.ok(&format!(
+        "convert {folder}/squeezenet_v1.0_deploy.prototxt squeeze.safetensors --weights {folder}/squeezenet_v1.0.caffemodel \
+         --resize 256 --fit stretch --crop 227 --bgr --mean 104,117,123 --std 1,1,1 --scale 1 --labels {folder}/synset_words.txt"
+    ));
+    place.ok("convert squeeze.safetensors squeeze.onnx");
+    place.ok("convert squeeze.onnx back.prototxt");
+    let table = fs::read_to_string(PathBuf::from(&folder).join("imagenet60_top5.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let pictures: Vec<String> = rows.iter().map(|row| format!("imagenet-samples/{}", row[0])).collect();
+    let mut answers = Vec::new();
+    for model in ["squeeze.safetensors", "squeeze.onnx", "back.caffemodel"] {
+        let mut command = place.command(&format!("predict {model} --topk 1 --json"));
+        let done = support::Done::of(command.args(&pictures).output().unwrap());
+        let found = done.json()["predictions"].clone();
+        let best: Vec<String> =
+            (0..rows.len()).map(|i| found[i]["classes"][0]["index"].to_string()).collect();
+        let agreeing = rows.iter().zip(&best).filter(|(row, best)| row[4] == **best).count();
+        let right = rows.iter().zip(&best).filter(|(row, best)| row[1] == **best).count();
+        println!("{model}: {agreeing} of {} agree, {right} are right", rows.len());
+        assert!(agreeing >= 58 && right * 100 >= 63 * rows.len(), "{model}: {agreeing} {right}");
+        answers.push(best);
+    }
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "the same after every conversion");
+}
