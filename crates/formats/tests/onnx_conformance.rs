@@ -1,7 +1,8 @@
 //! ONNX's own operator cases: inputs, and the outputs that they must give.
 //!
-//! Whole numbers of 64 bits (shapes, axes, indices) are known when a model is read; everything else is fed, as `f32`.
-//! Each case runs on the reference kernels and on the planned ones, and must be within 1e-3 relative and 1e-5 absolute.
+//! Whole numbers of 64 bits (shapes, axes, indices) and what Resize is told are known when a model is read; everything
+//! else is fed, as `f32`. Each case runs on the reference kernels (whole networks of ImageNet's size do not) and on the
+//! planned ones, and must be within 1e-3 relative and 1e-5 absolute. `docs/onnx.md` lists the cases that are not claimed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +15,18 @@ use ocellus_engine::{Options, Session};
 use ocellus_formats::Model;
 use ocellus_formats::onnx::{self, ReadOptions};
 use ocellus_tensor::Tensor;
+
+/// Networks of more multiply-accumulates than this do not run on the reference kernels.
+const SMALL: u64 = 100_000_000;
+
+/// Cases of the archive that are not claimed: a tensor without numbers has no place in a graph.
+const UNCLAIMED: [&str; 5] = [
+    "node/test_reduce_max_empty_set_bool",
+    "node/test_reduce_sum_empty_set",
+    "node/test_reshape_allowzero_reordered",
+    "node/test_shape_start_greater_than_end",
+    "node/test_split_zero_size_splits_opset18",
+];
 
 /// A folder's files by name.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -46,7 +59,9 @@ fn run(files: &Files) -> Result<(), String> {
         let mut options = ReadOptions::default();
         let mut fed = Vec::new();
         for (port, tensor) in ports.iter().zip(&tensors) {
-            if port.element == "int64" {
+            // What Resize is told in floating point says how large the result is, too.
+            let is_size = port.element == "int64" || matches!(port.name.as_str(), "scales" | "roi");
+            if is_size {
                 options = options.value(&port.name, tensor.clone());
             } else {
                 options = options.shape(&port.name, tensor.shape().to_vec());
@@ -59,8 +74,11 @@ fn run(files: &Files) -> Result<(), String> {
             tensor(files, &name).or_else(|| tensor(files, &format!("output_{i}.pb")))
         };
         let expected: Vec<Option<Tensor<f64>>> = (0..outputs.len()).map(from_file).collect();
-        for (backend, actual) in [("reference", reference(&model, &fed)), ("planned", planned(&model, &fed))]
-        {
+        let mut runs = vec![("planned", planned(&model, &fed))];
+        if model.graph.cost().macs < SMALL {
+            runs.push(("reference", reference(&model, &fed)));
+        }
+        for (backend, actual) in runs {
             for (i, expected) in expected.iter().enumerate() {
                 let Some(expected) = expected else { continue };
                 compare(&actual[i], expected)
@@ -173,6 +191,10 @@ fn operator_cases() {
         println!("{name}: {why}");
     }
     println!("{} of {} cases pass", cases.len() - failed.len(), cases.len());
+    assert_eq!(cases.len(), 250);
+    let names: Vec<&str> = failed.keys().map(String::as_str).collect();
+    assert_eq!(names, UNCLAIMED, "{failed:#?}");
+    assert!(failed.values().all(|why| why.starts_with("refused: ")), "{failed:#?}");
 }
 
 /// The cases below the folder that `ONNX_CASES` names, for use by hand.

@@ -6,6 +6,9 @@ use super::fault::Fault;
 use super::literal::{Kind, Literal};
 use super::proto::{AttributeValue, NodeProto};
 
+/// No list of axes, sizes or parts is longer.
+const LONGEST_LIST: usize = 1 << 16;
+
 /// What a tensor's name stands for.
 #[derive(Clone, Debug)]
 pub(in crate::onnx) enum Item {
@@ -87,8 +90,10 @@ impl Call<'_> {
     /// The whole numbers of input `i`; `None` if it is left out.
     pub(in crate::onnx) fn list(&self, i: usize, what: &str) -> Result<Option<Vec<i64>>, Fault> {
         let Some(literal) = self.constant(i, what)? else { return Ok(None) };
-        if literal.rank() > 1 {
-            return Err(self.fault(format!("its {what} must be a list, got the shape {:?}", literal.dims)));
+        if literal.rank() > 1 || literal.len() > LONGEST_LIST {
+            return Err(
+                self.fault(format!("its {what} must be a short list, got the shape {:?}", literal.dims))
+            );
         }
         Ok(Some(literal.to_wholes()))
     }

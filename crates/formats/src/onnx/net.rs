@@ -15,6 +15,9 @@ use super::call::{Call, Item};
 use super::fault::Fault;
 use super::literal::{Literal, Numbers};
 
+/// What a node of the graph takes in memory.
+const NODE_COST: u64 = 600;
+
 /// Whose numbers these are, and in which shape they are a parameter.
 type Known = (*const Numbers, Vec<usize>);
 
@@ -28,6 +31,8 @@ pub(in crate::onnx) struct Net<'b> {
     turned: HashMap<Known, (Rc<Numbers>, Literal)>,
     /// Error functions, and what they are of.
     erfs: HashMap<ValueId, ValueId>,
+    /// The last number behind each name that was taken.
+    numbered: HashMap<String, u64>,
     dropouts: u64,
 }
 
@@ -41,6 +46,7 @@ impl<'b> Net<'b> {
             known: HashMap::new(),
             turned: HashMap::new(),
             erfs: HashMap::new(),
+            numbered: HashMap::new(),
             dropouts: 0,
         }
     }
@@ -134,7 +140,7 @@ impl<'b> Net<'b> {
             return Ok(value);
         }
         if let Numbers::Same(number) = *literal.numbers {
-            let bytes = literal.len() as u64 * size_of::<f32>() as u64;
+            let bytes = (literal.len() as u64).saturating_mul(size_of::<f32>() as u64);
             // Too many to be kept: one of them is, and it is repeated when the network runs.
             if !self.budget.take(bytes) {
                 let one = Literal::floats(vec![1; literal.rank()], vec![number as f32]);
@@ -179,17 +185,21 @@ impl<'b> Net<'b> {
     }
 
     /// `base`, or with a number behind it if something has that name.
-    pub(in crate::onnx) fn free_name(&self, base: &str) -> String {
+    pub(in crate::onnx) fn free_name(&mut self, base: &str) -> String {
         let taken =
             |name: &str| self.graph.find_value(name).is_some() || self.graph.find_node(name).is_some();
-        let mut name = base.to_string();
-        for number in 2.. {
-            if !taken(&name) {
-                break;
-            }
-            name = format!("{base}.{number}");
+        if !taken(base) {
+            return base.to_string();
         }
-        name
+        // Counted on from the last time, so that a thousand nodes of one name are named in a thousand steps.
+        let number = self.numbered.entry(base.to_string()).or_insert(1);
+        loop {
+            *number += 1;
+            let name = format!("{base}.{number}");
+            if !taken(&name) {
+                return name;
+            }
+        }
     }
 
     /// A node called after the call; `suffix` tells the nodes of one call apart, the last has none.
@@ -200,6 +210,7 @@ impl<'b> Net<'b> {
         op: Op,
         inputs: &[ValueId],
     ) -> Result<ValueId, Fault> {
+        self.budget.charge(NODE_COST).map_err(|what| call.fault(what))?;
         let name = self.free_name(&format!("{}{suffix}", call.label));
         let outputs =
             self.graph.add_node(name, op, inputs.to_vec()).map_err(|cause| explain(call, &cause))?;

@@ -23,6 +23,9 @@ use super::proto::{AttributeValue, Dim, GraphProto, ModelProto, ValueInfo};
 use super::{fold, ops};
 use crate::Model;
 
+/// What a node of a branch takes in memory each time the branch is taken.
+const BRANCH_NODE_COST: u64 = 1500;
+
 /// Graphs of If nodes inside one another: no deeper than this.
 const DEEPEST: usize = 16;
 
@@ -220,6 +223,8 @@ impl Builder<'_> {
         if self.depth == DEEPEST {
             return Err(call.fault(format!("it lies more than {DEEPEST} deep in other nodes")));
         }
+        let cost = BRANCH_NODE_COST * graph.nodes.len() as u64;
+        self.net.budget.charge(cost).map_err(|what| call.fault(what))?;
         self.depth += 1;
         let outputs = self.graph(GraphProto::clone(graph))?;
         self.depth -= 1;

@@ -226,6 +226,14 @@ fn cast(room: &Room) -> Folded {
         // Every floating-point type is kept as f32, the numbers of a smaller one without loss.
         return one(Literal { kind, ..x.clone() });
     }
+    if let Numbers::Same(number) = *x.numbers {
+        let number = match kind {
+            _ if kind.is_float() => f64::from(number as f32),
+            Kind::Bool => f64::from(u8::from(number != 0.0)),
+            _ => wrapped(kind, number as i64) as f64,
+        };
+        return one(Literal { kind, numbers: Numbers::Same(number).into(), ..x.clone() });
+    }
     if !room.has(kind, &x.dims, 0)? {
         return Ok(None);
     }

@@ -1,6 +1,7 @@
 //! Constants rearranged: nothing is computed but places.
 
-use super::{Folded, Room, broadcast_strides, one, pick, places, strides, transposed, view};
+use super::{Folded, LARGEST, Room, broadcast_strides, one, pick, places, strides, transposed, view};
+use crate::numbers::checked_elements;
 use crate::onnx::dims;
 use crate::onnx::fault::Fault;
 use crate::onnx::literal::{Kind, Literal, Numbers};
@@ -134,7 +135,7 @@ fn expand(room: &Room) -> Folded {
     if dims == literal.dims {
         return one(literal.clone());
     }
-    if literal.len() == 1 {
+    if literal.len() == 1 && checked_elements(&dims).is_some_and(|count| count <= LARGEST) {
         // One number everywhere takes no memory.
         let number =
             if literal.kind.is_float() { f64::from(literal.float_at(0)) } else { literal.whole_at(0) as f64 };

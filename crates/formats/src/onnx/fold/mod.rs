@@ -18,8 +18,11 @@ use super::net::Net;
 use super::proto::AttributeValue;
 use crate::numbers::checked_elements;
 
-/// Results up to this size are always computed: no shape is longer.
+/// Results up to this size are always computed, never left to the network: no shape is longer.
 const ALWAYS: usize = 1 << 12;
+
+/// A constant of one number everywhere, which takes no memory, is no larger.
+const LARGEST: usize = 1 << 40;
 
 /// What a computation gives: constants, or nothing if it has to be left to the network.
 type Folded = Result<Option<Vec<Literal>>, Fault>;
@@ -89,9 +92,6 @@ impl Room<'_, '_, '_> {
         let count = checked_elements(dims)
             .ok_or_else(|| self.call.fault(format!("its result of shape {dims:?} is too large")))?;
         self.net.budget.work((count.max(read)) as u64).map_err(|what| self.call.fault(what))?;
-        if count <= ALWAYS {
-            return Ok(true);
-        }
         let size = if kind.is_float() {
             4
         } else if kind.is_byte() {
@@ -99,9 +99,9 @@ impl Room<'_, '_, '_> {
         } else {
             8
         };
-        let taken = self.net.budget.take(count as u64 * size);
+        let taken = self.net.budget.take((count as u64).saturating_mul(size));
         // Whole numbers are shapes and indices, which the network could not compute itself.
-        if !taken && !kind.is_float() && !kind.is_byte() {
+        if !taken && (count <= ALWAYS || (!kind.is_float() && !kind.is_byte())) {
             let what = format!(
                 "its result of shape {dims:?} takes more memory than a file of this size may ask for"
             );
@@ -148,7 +148,7 @@ fn constant(call: &Call) -> Folded {
 fn constant_of_shape(call: &Call) -> Folded {
     let dims = call.list(0, "shape")?.ok_or_else(|| call.fault("has no shape"))?;
     let dims = call.sizes(&dims, "shape")?;
-    if dims.len() > 32 || checked_elements(&dims).is_none_or(|count| count > 1 << 40) {
+    if dims.len() > 32 || checked_elements(&dims).is_none_or(|count| count > LARGEST) {
         return Err(call.fault(format!("makes a tensor of shape {dims:?}, which is too large")));
     }
     let (kind, number) = match call.attribute("value") {
@@ -189,11 +189,12 @@ fn places(dims: &[usize], strides: &[isize], offset: usize) -> Vec<usize> {
         places.push(place as usize);
         for axis in (0..dims.len()).rev() {
             at[axis] += 1;
-            place += strides[axis];
+            // A stride may be anything along an axis of one index.
+            place = place.wrapping_add(strides[axis]);
             if at[axis] < dims[axis] {
                 break;
             }
-            place -= strides[axis] * dims[axis] as isize;
+            place = place.wrapping_sub(strides[axis].wrapping_mul(dims[axis] as isize));
             at[axis] = 0;
         }
     }

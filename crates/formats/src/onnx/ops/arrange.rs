@@ -201,6 +201,7 @@ pub(super) fn gather(net: &mut Net, call: &Call) -> Made {
     let axis = call.axis(call.whole("axis", 0)?, from.len())?;
     let indices = call.constant(1, "indices")?.ok_or_else(|| call.fault("has no indices"))?;
     let size = from[axis] as i64;
+    net.budget.charge((indices.len() as u64).saturating_mul(16)).map_err(|what| call.fault(what))?;
     let found = indices.to_wholes().into_iter().map(|index| {
         let from_first = if index < 0 { index.saturating_add(size) } else { index };
         let found = usize::try_from(from_first).ok().filter(|&index| index < from[axis]);

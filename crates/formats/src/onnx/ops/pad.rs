@@ -138,6 +138,8 @@ fn folded(
 /// A border of what lies at the other end.
 fn wrapped(net: &mut Net, call: &Call, suffix: &str, x: ValueId, border: Border) -> Result<ValueId, Fault> {
     let size = net.dims(x)[border.axis] as i64;
+    let count = (size + border.before + border.after) as u64;
+    net.budget.charge(count.saturating_mul(16)).map_err(|what| call.fault(what))?;
     let indices: Vec<usize> =
         (-border.before..size + border.after).map(|i| i.rem_euclid(size) as usize).collect();
     chosen(net, call, suffix, x, (border.axis, &indices))

@@ -7,6 +7,7 @@ use ocellus_graph::ops::{Activation, Binary, BinaryKind, Conv2d, Linear, Transpo
 use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::Window;
 
+use crate::numbers::checked_elements;
 use crate::onnx::call::{Call, Item};
 use crate::onnx::dims::broadcast;
 use crate::onnx::fault::Fault;
@@ -137,7 +138,9 @@ pub(super) fn product(
         }
         net.add(call, &format!("{suffix}.linear"), Op::Linear(Linear), &[rows, weight])?
     } else {
-        let count: usize = leading.iter().product();
+        let count = checked_elements(&leading).filter(|&count| count.checked_mul(m.max(k)).is_some());
+        let count =
+            count.ok_or_else(|| call.fault(format!("has more matrices than can be counted, {leading:?}")))?;
         let with = |tail: [usize; 2]| leading.iter().copied().chain(tail).collect::<Vec<_>>();
         let a = net.item_value(call, a)?;
         let a = net.reshape(call, ".a", a, &[batch(&a_dims).as_slice(), &[m, k]].concat())?;

@@ -61,6 +61,8 @@ pub(super) fn resize(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     let resized = sizes(call, &dims)?;
     let mut pixels = Vec::new();
     for along in &resized {
+        let reach = if rule.antialias { (4.0 / along.scale).min(1e9) as u64 } else { 4 };
+        net.budget.work((along.to as u64).saturating_mul(reach + 4)).map_err(|what| call.fault(what))?;
         let row = row(call, &rule, along)?;
         let is_same = along.from == along.to
             && row
@@ -114,6 +116,9 @@ fn sizes(call: &Call, dims: &[usize]) -> Result<Vec<Resized>, Fault> {
     let old = call.op() == "Upsample" || call.opset < 11;
     let floats = |i: usize, what: &str| -> Result<Option<Vec<f32>>, Fault> {
         let Some(literal) = call.constant(i, what)? else { return Ok(None) };
+        if literal.len() > 2 * rank {
+            return Err(call.fault(format!("its {what} are {} numbers for {rank} axes", literal.len())));
+        }
         Ok(Some(literal.to_floats().into_owned()).filter(|numbers| !numbers.is_empty()))
     };
     let scales = match call.op() {

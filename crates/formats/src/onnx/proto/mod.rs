@@ -23,8 +23,8 @@ const LONGEST_NAME: u64 = 1 << 16;
 /// No text that is kept is longer.
 const LONGEST_TEXT: u64 = 1 << 24;
 
-/// Bytes of a small text in memory beyond its letters.
-const TEXT_COST: u64 = 64;
+/// Bytes that a name takes in memory beyond its letters, with what it stands for.
+const TEXT_COST: u64 = 200;
 
 /// A whole file.
 #[derive(Debug, Default)]
