@@ -116,7 +116,7 @@ pub fn compare(a: &Graph, b: &Graph) -> Comparison {
             tensors.push(Pair { part, a: find(a), b: find(b) });
         }
     }
-    let [sums_a, sums_b] = [&layers_a, &layers_b].map(sums);
+    let [sums_a, sums_b] = [&layers_a[..], &layers_b[..]].map(sums);
     let groups = sums_a.keys().chain(sums_b.keys().filter(|group| !sums_a.contains_key(*group)));
     let of = |sums: &BTreeMap<&'static str, usize>, group: &str| sums.get(group).copied().unwrap_or(0);
     let differences = groups
@@ -135,7 +135,7 @@ fn counts(graph: &Graph, layers: &[Layer]) -> Counts {
     Counts { name: graph.name.clone(), learned, statistics, total: learned + statistics }
 }
 
-fn sums(layers: &Vec<Layer>) -> BTreeMap<&'static str, usize> {
+fn sums(layers: &[Layer]) -> BTreeMap<&'static str, usize> {
     let mut sums = BTreeMap::new();
     for tensor in layers.iter().flat_map(|layer| &layer.tensors) {
         *sums.entry(tensor.group).or_default() += tensor.shape.elements();
