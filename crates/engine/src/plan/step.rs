@@ -466,8 +466,14 @@ impl Kernel {
                 "depthwise" => "conv depthwise",
                 _ => "conv winograd",
             },
-            Kernel::ConvInputGrad { .. } => "conv input grad",
-            Kernel::ConvWeightGrad(_) => "conv weight grad",
+            Kernel::ConvInputGrad { recipe, .. } => match recipe.algorithm() {
+                "direct" | "depthwise" | "grouped" => "conv input grad",
+                _ => "winograd input grad",
+            },
+            Kernel::ConvWeightGrad(recipe) => match recipe.algorithm() {
+                "winograd 4x4" => "winograd weight grad",
+                _ => "conv weight grad",
+            },
         }
     }
 }

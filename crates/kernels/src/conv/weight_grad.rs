@@ -9,6 +9,7 @@ use super::InputLayout;
 use super::direct_grad::DirectGrad;
 use super::grouped_grad::GroupedGrad;
 use super::merged::{merged, take_diagonal};
+use super::winograd::{WinogradGrad, choose_gradient};
 
 /// How to compute `dw` from `x` and `dy`.
 ///
@@ -25,6 +26,7 @@ enum Kind {
     /// Groups merged to dense ones, of whose weights only the diagonal is wanted.
     Merged(DirectGrad),
     Grouped(GroupedGrad),
+    Winograd(WinogradGrad),
 }
 
 impl ConvWeightGrad {
@@ -40,6 +42,23 @@ impl ConvWeightGrad {
         Some(ConvWeightGrad { geometry, kind })
     }
 
+    /// The recipe by Winograd's algorithm, or `None` where it does not apply or is not expected to be faster: it takes
+    /// 3x3 windows of stride 1 over blocked input. Its error is larger: see [`super::F4_ERROR`].
+    pub fn winograd(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
+        let kind = Kind::Winograd(choose_gradient(geometry, isa)?);
+        Some(ConvWeightGrad { geometry, kind })
+    }
+
+    /// The algorithm: "direct", "depthwise", "grouped" or "winograd 4x4".
+    pub fn algorithm(&self) -> &'static str {
+        match &self.kind {
+            Kind::Direct(_) | Kind::Merged(_) => "direct",
+            Kind::Grouped(_) if self.geometry.group_in() == 1 => "depthwise",
+            Kind::Grouped(_) => "grouped",
+            Kind::Winograd(_) => "winograd 4x4",
+        }
+    }
+
     /// The geometry (of the forward convolution).
     pub fn geometry(&self) -> &ConvGeometry {
         &self.geometry
@@ -51,6 +70,7 @@ impl ConvWeightGrad {
             Kind::Direct(direct) => direct.scratch_len(threads),
             Kind::Merged(direct) => self.merged_len().next_multiple_of(LANES) + direct.scratch_len(threads),
             Kind::Grouped(grouped) => grouped.scratch_len(),
+            Kind::Winograd(winograd) => winograd.scratch_len(threads),
         }
     }
 
@@ -66,6 +86,7 @@ impl ConvWeightGrad {
                 take_diagonal(&self.geometry, merged, dw);
             }
             Kind::Grouped(grouped) => grouped.run(pool, x, dy, scratch, dw),
+            Kind::Winograd(winograd) => winograd.run(pool, x, dy, scratch, dw),
         }
     }
 

@@ -134,7 +134,12 @@ pub fn weight_gradient(l: &mut Lowering, group: &Group) -> bool {
     let Op::Conv2dGradWeight(grad) = &node.op else { return false };
     let (geometry, x, dy): (ConvGeometry, _, _) = (grad.geometry, node.inputs[0], node.inputs[1]);
     let layout = input_layout(l, x, geometry.groups);
-    let Some(recipe) = ConvWeightGrad::new(geometry, l.options.isa, layout) else { return false };
+    let isa = l.options.isa;
+    let winograd = match layout {
+        InputLayout::Blocked if !l.options.exact => ConvWeightGrad::winograd(geometry, isa),
+        _ => None,
+    };
+    let Some(recipe) = winograd.or_else(|| ConvWeightGrad::new(geometry, isa, layout)) else { return false };
     let from = in_layout(l, x, layout);
     let gradient = l.blocked(dy);
     let to = l.define_plain(node.outputs[0]);

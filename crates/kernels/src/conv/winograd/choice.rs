@@ -4,10 +4,12 @@
 //! of one core with one vector multiply-add a cycle; the constants were fitted to measurements of every 3x3 layer of
 //! ResNet-50, VGG-16 and ResNet-20 (see docs/performance.md).
 
-use crate::isa::LANES;
+use ocellus_tensor::ConvGeometry;
+
+use crate::isa::{Isa, LANES};
 use crate::layout::blocks;
 
-use super::{Variant, Winograd, WinogradSpec};
+use super::{Variant, Winograd, WinogradGrad, WinogradSpec};
 
 /// Share of the peak that the direct kernels and the products of small matrices reach.
 const DIRECT_SHARE: f64 = 0.93;
@@ -42,4 +44,28 @@ fn cost(w: &Winograd) -> f64 {
     let weights = xi * from * to * LINE_COST;
     let transforms = tiles * xi * (from / LANES as f64 * INPUT_COST + to * OUTPUT_COST);
     products.max(weights) + weights / 4.0 + transforms
+}
+
+/// Share of the peak that the direct weight gradient and Winograd's products reach.
+const DIRECT_GRAD_SHARE: f64 = 0.85;
+const GRAD_PRODUCT_SHARE: f64 = 0.75;
+/// Cycles per number of M turned into weights.
+const RESTORE_COST: f64 = 5.0;
+
+/// The weight gradient, or `None` where it does not apply or the direct kernels are expected to be faster.
+pub(crate) fn choose_gradient(geometry: ConvGeometry, isa: Isa) -> Option<WinogradGrad> {
+    WinogradGrad::new(geometry, isa).filter(gradient_pays)
+}
+
+fn gradient_pays(recipe: &WinogradGrad) -> bool {
+    let (g, tiles) = (recipe.geometry(), recipe.total_tiles());
+    let (from, to) = (g.in_channels as f64, blocks(g.out_channels) as f64);
+    let direct = (g.batch * g.output[0] * g.output[1]) as f64 * 9.0 * from * to / DIRECT_GRAD_SHARE;
+    let (tiles, xi) = (tiles as f64, Variant::F4.products() as f64);
+    // Each range of 64 channels is transformed anew for each range of the other side.
+    let ranges = |blocks: f64| (blocks / 4.0).ceil();
+    let from_blocks = (from / LANES as f64).ceil();
+    let transformed = from_blocks * ranges(to) * INPUT_COST + to * ranges(from_blocks) * OUTPUT_COST;
+    let products = tiles * xi * from * to / GRAD_PRODUCT_SHARE;
+    products + tiles * xi * transformed + xi * from * to * RESTORE_COST < MARGIN * direct
 }

@@ -19,6 +19,7 @@
 #![allow(clippy::needless_range_loop)]
 
 mod choice;
+mod gradient;
 mod run;
 mod transform;
 
@@ -33,7 +34,8 @@ use super::pass::Pass;
 use super::tile::max_pixels;
 use transform::{F2, F4, Minimal, kernel_2d};
 
-pub(crate) use choice::choose;
+pub(crate) use choice::{choose, choose_gradient};
+pub(crate) use gradient::WinogradGrad;
 
 /// Largest error of F(2x2, 3x3), relative to the largest output.
 pub const F2_ERROR: f64 = 2e-5;

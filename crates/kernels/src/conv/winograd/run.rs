@@ -190,15 +190,19 @@ impl<M: Minimal<IN, OUT>, const IN: usize, const OUT: usize> VectorOp for Transf
     }
 }
 
+/// What lies outside the image.
+static ZEROS: [f32; LANES] = [0.0; LANES];
+
 /// The pixels of a tile whose first is at `origin`; zeros outside the image.
 #[inline(always)]
-fn read_tile<S: Simd, const IN: usize>(
+pub(super) fn read_tile<S: Simd, const IN: usize>(
     s: S,
     x: &[f32],
     size: [usize; 2],
     origin: [isize; 2],
 ) -> [[S::F; IN]; IN] {
     let mut d = [[s.zero(); IN]; IN];
+    assert!(x.len() >= size[0] * size[1] * LANES, "the plane holds every pixel");
     let inside = |axis: usize| origin[axis] >= 0 && origin[axis] as usize + IN <= size[axis];
     if inside(0) && inside(1) {
         let start = (origin[0] as usize * size[1] + origin[1] as usize) * LANES;
@@ -210,13 +214,17 @@ fn read_tile<S: Simd, const IN: usize>(
         }
         return d;
     }
+    // Addresses are chosen rather than branches taken: edges are too irregular to be predicted.
+    let real = |axis: usize, i: usize| ((origin[axis] + i as isize) as usize) < size[axis];
+    let columns: [bool; IN] = std::array::from_fn(|column| real(1, column));
     for row in 0..IN {
-        let y = origin[0] + row as isize;
+        let is_row = real(0, row);
+        let at = (origin[0] + row as isize) * size[1] as isize + origin[1];
         for column in 0..IN {
-            let at = origin[1] + column as isize;
-            if (0..size[0] as isize).contains(&y) && (0..size[1] as isize).contains(&at) {
-                d[row][column] = s.load(&x[(y as usize * size[1] + at as usize) * LANES..]);
-            }
+            let pixel = x.as_ptr().wrapping_offset((at + column as isize) * LANES as isize);
+            let from = if is_row & columns[column] { pixel } else { ZEROS.as_ptr() };
+            // SAFETY: a pixel of the plane, which holds `size` of them, or zeros.
+            d[row][column] = unsafe { s.load_ptr(from) };
         }
     }
     d

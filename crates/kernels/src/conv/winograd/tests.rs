@@ -4,7 +4,7 @@ use super::super::Epilogue;
 use super::super::direct::{DirectRun, Side};
 use super::super::pack::WeightView;
 use super::super::pass::Pass;
-use super::{F2_ERROR, F4_ERROR, Variant, Winograd, WinogradSpec};
+use super::{F2_ERROR, F4_ERROR, Variant, Winograd, WinogradGrad, WinogradSpec};
 use crate::isa::Isa;
 use crate::layout::{blocked_len, blocked_to_plain, plain_to_blocked};
 use crate::reference;
@@ -94,6 +94,50 @@ fn the_same_bits_at_any_number_of_threads() {
             for threads in [2, 3, 4] {
                 let many = run(&g, variant, Isa::detect(), threads, &x, &w);
                 assert!(one.iter().zip(&many).all(|(a, b)| a.to_bits() == b.to_bits()), "{variant:?} {g:?}");
+            }
+        }
+    }
+}
+
+fn run_gradient(g: &ConvGeometry, isa: Isa, threads: usize, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    let pool = ThreadPool::new(threads);
+    let recipe = WinogradGrad::new(*g, isa).unwrap();
+    let blocked = |channels: usize, [h, w]: [usize; 2], plain: &[f32]| {
+        let dims = [g.batch, channels, h, w];
+        let mut out = vec![0.0; blocked_len(dims[0], dims[1], dims[2], dims[3])];
+        plain_to_blocked(&pool, isa, dims, plain, &mut out);
+        out
+    };
+    let (x, dy) = (blocked(g.in_channels, g.input, x), blocked(g.out_channels, g.output, dy));
+    let mut scratch = vec![f32::NAN; recipe.scratch_len(threads)];
+    let mut dw = vec![f32::NAN; g.out_channels * g.in_channels * 9];
+    recipe.run(&pool, &x, &dy, &mut scratch, &mut dw);
+    dw
+}
+
+#[test]
+fn the_weight_gradient_agrees_with_the_reference_and_itself() {
+    let large =
+        [geometry(5, [70, 130], [15, 18], Padding::all(1)), geometry(40, [5, 7], [9, 9], Padding::all(1))];
+    for g in cases().into_iter().chain(large) {
+        let x = noise(1, g.batch * g.in_channels * g.input[0] * g.input[1]);
+        let dy = noise(2, g.batch * g.out_channels * g.output[0] * g.output[1]);
+        let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+        let mut expected = vec![0.0; g.out_channels * g.in_channels * 9];
+        reference::conv2d::conv2d_grad_weight(&g, &wide(&x), &wide(&dy), &mut expected);
+        let largest = expected.iter().fold(0.0f64, |m, e| m.max(e.abs()));
+        for isa in Isa::available() {
+            let one = run_gradient(&g, isa, 1, &x, &dy);
+            let error = one.iter().zip(&expected).map(|(y, e)| (f64::from(*y) - e).abs());
+            let worst = error.fold(0.0f64, |m, d| if d > m || d.is_nan() { d } else { m });
+            assert!(worst <= F4_ERROR * largest, "{} {g:?}: {worst} of {largest}", isa.name());
+            for threads in [2, 3] {
+                let many = run_gradient(&g, isa, threads, &x, &dy);
+                assert!(
+                    one.iter().zip(&many).all(|(a, b)| a.to_bits() == b.to_bits()),
+                    "{} {g:?}",
+                    isa.name()
+                );
             }
         }
     }

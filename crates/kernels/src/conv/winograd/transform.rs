@@ -136,6 +136,64 @@ pub(super) fn kernel_2d<S: Simd, M: Minimal<IN, OUT>, const IN: usize, const OUT
     u
 }
 
+/// `A dy A^T` of a tile of F(4x4, 3x3), row by row: the transpose of [`output_2d`].
+#[inline(always)]
+pub(super) fn output_gradient_2d<S: Simd>(s: S, dy: [[S::F; 4]; 4]) -> [[S::F; 6]; 6] {
+    let mut rows = [[s.zero(); 6]; 4];
+    for row in 0..4 {
+        rows[row] = output_gradient(s, dy[row]);
+    }
+    let mut d = [[s.zero(); 6]; 6];
+    for column in 0..6 {
+        let along = output_gradient(s, [rows[0][column], rows[1][column], rows[2][column], rows[3][column]]);
+        for row in 0..6 {
+            d[row][column] = along[row];
+        }
+    }
+    d
+}
+
+/// `A y` of F(4, 3).
+#[inline(always)]
+fn output_gradient<S: Simd>(s: S, y: [S::F; 4]) -> [S::F; 6] {
+    let (even, odd) = (s.add(y[0], y[2]), s.add(y[1], y[3]));
+    let even2 = s.fmadd(s.splat(4.0), y[2], y[0]);
+    let odd2 = s.fmadd(s.splat(8.0), y[3], s.add(y[1], y[1]));
+    [y[0], s.add(even, odd), s.sub(even, odd), s.add(even2, odd2), s.sub(even2, odd2), y[3]]
+}
+
+/// `G^T m G` of F(4x4, 3x3), row by row: the transpose of [`kernel_2d`].
+#[inline(always)]
+pub(super) fn kernel_gradient_2d<S: Simd>(s: S, m: [[S::F; 6]; 6]) -> [[S::F; 3]; 3] {
+    let mut rows = [[s.zero(); 3]; 6];
+    for row in 0..6 {
+        rows[row] = kernel_gradient(s, m[row]);
+    }
+    let mut g = [[s.zero(); 3]; 3];
+    for column in 0..3 {
+        let mut along = [s.zero(); 6];
+        for row in 0..6 {
+            along[row] = rows[row][column];
+        }
+        let along = kernel_gradient(s, along);
+        for row in 0..3 {
+            g[row][column] = along[row];
+        }
+    }
+    g
+}
+
+/// `G^T m` of F(4, 3).
+#[inline(always)]
+fn kernel_gradient<S: Simd>(s: S, m: [S::F; 6]) -> [S::F; 3] {
+    let (sum, difference) = (s.add(m[1], m[2]), s.sub(m[2], m[1]));
+    let (sum2, difference2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
+    let (sixth, twelfth) = (s.splat(1.0 / 6.0), s.splat(1.0 / 12.0));
+    let outer = s.fmadd(s.splat(1.0 / 24.0), sum2, s.mul(s.splat(-1.0 / 6.0), sum));
+    let last = s.fmadd(sixth, s.sub(sum2, sum), m[5]);
+    [s.fmadd(s.splat(0.25), m[0], outer), s.fmadd(twelfth, difference2, s.mul(sixth, difference)), last]
+}
+
 /// `A^T m A`, row by row.
 #[inline(always)]
 pub(super) fn output_2d<S: Simd, M: Minimal<IN, OUT>, const IN: usize, const OUT: usize>(
