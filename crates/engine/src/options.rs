@@ -13,6 +13,9 @@ pub struct Options {
     pub memory_limit: Option<usize>,
     /// Never trade rounding for speed: no Winograd convolutions, whose error is up to 2e-4 of a layer's largest number.
     pub exact: bool,
+    /// Planned bytes from which on activations that are one pass over memory away are computed again for the backward
+    /// pass instead of kept: it changes no bit, and costs a percent or two of a step.
+    pub recompute_above: usize,
     /// Run every operation on its reference kernel: slow, obvious, the definition of right.
     pub reference: bool,
 }
@@ -21,7 +24,14 @@ impl Default for Options {
     /// All of this machine: one thread per available core, its best instructions, no memory limit.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { threads, isa: Isa::detect(), memory_limit: None, exact: false, reference: false }
+        Options {
+            threads,
+            isa: Isa::detect(),
+            memory_limit: None,
+            exact: false,
+            recompute_above: 512 << 20,
+            reference: false,
+        }
     }
 }
 

@@ -221,7 +221,8 @@ fn bounds(op: &Op) -> Option<Clamp> {
     }
 }
 
-/// Kahn's algorithm; among the groups that may run, the one that stood first in the graph does.
+/// Kahn's algorithm; among the groups that may run, the one that stood first in the graph does. Updates run as soon as
+/// they may: until then the gradient is kept.
 fn order(graph: &Graph, groups: Vec<Group>) -> Vec<Group> {
     let edges = dependencies(graph, &groups);
     let mut waiting = vec![0usize; groups.len()];
@@ -232,10 +233,11 @@ fn order(graph: &Graph, groups: Vec<Group>) -> Vec<Group> {
     for (before, after) in edges {
         followers[before].push(after);
     }
-    let key = |g: usize| Reverse((groups[g].last(), g));
+    let waits = |g: usize| graph.node(groups[g].main).op.writes() == 0;
+    let key = |g: usize| Reverse((waits(g), groups[g].last(), g));
     let mut ready: BinaryHeap<_> = (0..groups.len()).filter(|&g| waiting[g] == 0).map(key).collect();
     let mut sequence = Vec::with_capacity(groups.len());
-    while let Some(Reverse((_, g))) = ready.pop() {
+    while let Some(Reverse((_, _, g))) = ready.pop() {
         sequence.push(groups[g].clone());
         for &follower in &followers[g] {
             waiting[follower] -= 1;

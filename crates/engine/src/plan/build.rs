@@ -3,7 +3,7 @@
 use ocellus_graph::{Graph, GraphError, Op, ValueId};
 
 use super::lowering::Lowering;
-use super::{BufferId, Lifetime, MOST_OPERANDS, ParamPort, Plan, Port, emit, memory};
+use super::{BufferId, Lifetime, MOST_OPERANDS, ParamPort, Plan, Port, emit, memory, recompute};
 use crate::passes::{fuse, singles};
 use crate::{EngineError, Options};
 
@@ -77,7 +77,11 @@ fn finish(mut lowering: Lowering, outputs: Vec<Port>) -> Plan {
         params.push(ParamPort { port: port(&lowering, &param.name, param.value, buffer), role: param.role });
     }
     let Lowering { options, mut buffers, prepare, mut steps, .. } = lowering;
-    let floats = memory::place(&mut buffers, &mut steps);
+    let mut floats = memory::place(&mut buffers, &mut steps);
+    if floats * size_of::<f32>() > options.recompute_above {
+        recompute::recompute(&mut buffers, &mut steps);
+        floats = memory::place(&mut buffers, &mut steps);
+    }
     let (threads, isa) = (options.threads, options.isa);
     Plan { graph: graph.name.clone(), threads, isa, prepare, steps, buffers, floats, inputs, outputs, params }
 }

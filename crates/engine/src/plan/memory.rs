@@ -49,6 +49,7 @@ pub fn place(buffers: &mut [Buffer], steps: &mut [Step]) -> usize {
 fn share(buffers: &[Buffer], steps: &mut [Step], lives: &mut [Option<(usize, usize)>]) -> Vec<Option<usize>> {
     let mut hosts: Vec<Option<usize>> = vec![None; buffers.len()];
     for (index, step) in steps.iter_mut().enumerate() {
+        step.shares = false;
         let Some(read) = step.may_share.and_then(|i| step.reads[i]).map(BufferId::index) else { continue };
         let written = step.writes[0].index();
         if is_split(buffers, read) || is_split(buffers, written) {

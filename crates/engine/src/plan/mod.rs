@@ -6,6 +6,7 @@ mod display;
 mod emit;
 mod lowering;
 mod memory;
+mod recompute;
 mod step;
 
 use ocellus_graph::Role;

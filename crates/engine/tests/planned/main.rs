@@ -154,3 +154,18 @@ fn nothing_is_left_to_the_reference() {
         }
     }
 }
+
+#[test]
+fn computing_again_saves_memory_and_changes_no_bit() {
+    let case = Case { input: [4, 16, 64, 60], ..networks::RESIDUAL_WIDE };
+    let graph = training_graph(&case);
+    let keep = Options { recompute_above: usize::MAX, ..Options::default() }.with_threads(2);
+    let again = Options { recompute_above: 0, ..keep.clone() };
+    let bytes = |options: &Options| Session::new(&graph, options).unwrap().planned_bytes();
+    assert!(bytes(&again) < bytes(&keep) * 9 / 10, "{} and {} bytes", bytes(&again), bytes(&keep));
+    let plan = Session::new(&graph, &again).unwrap().plan().to_string();
+    assert!(plan.contains("again"), "{plan}");
+    for ((name, a), (_, b)) in run(&graph, &again).iter().zip(&run(&graph, &keep)) {
+        assert!(a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()), "{name}");
+    }
+}

@@ -21,7 +21,7 @@ pub struct Case {
 pub const CASES: &[Case] = &[
     case("lenet", lenet, [3, 1, 20, 20], 2e-5),
     case("residual", residual, [4, 3, 13, 11], 1e-4),
-    case("residual of whole blocks", residual_wide, [2, 16, 14, 14], 1e-4),
+    RESIDUAL_WIDE,
     // Slices of what comes in plain order stay in plain order.
     Case {
         name: "option A shortcut",
@@ -45,6 +45,9 @@ pub const CASES: &[Case] = &[
     case("normalised by image", by_image, [3, 20, 7, 6], 1e-4),
     case("reductions", reductions, [3, 19, 6, 7], 2e-5),
 ];
+
+/// Residual blocks whose channels fill their blocks.
+pub const RESIDUAL_WIDE: Case = case("residual of whole blocks", residual_wide, [2, 16, 14, 14], 1e-4);
 
 /// A case of which every step has a fast kernel.
 const fn case(
