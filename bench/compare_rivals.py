@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""How fast is Ocellus beside ONNX Runtime and PyTorch, on this machine, now?
+"""How fast is Ocellus beside OpenVINO, ONNX Runtime, PyTorch and rten, on this machine, now?
 
 Runs `ocellus bench` and the rivals in `bench/rivals` in turn, each in a fresh process, for several
 rounds. Before and after each the machine's own float32 rate is measured (the canary), and the processor
 time that everybody else used meanwhile. A sample spoiled by a neighbour is taken again, and marked if it
-stays so. Prints a markdown table and writes it, with every sample, to bench/record.
+stays so. Prints a markdown table and writes it, with every sample, to bench/record. The rivals' Python
+environment is made in target/bench-venv unless the interpreter that runs this has it.
 
-    python bench/compare_rivals.py --ocellus target/release/ocellus [--rounds 3] [--only resnet20-train]
+    python3 bench/compare_rivals.py --ocellus target/release/ocellus [--rounds 3] [--only resnet20-train]
 """
 
 import argparse
@@ -20,59 +21,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import environment
 import provenance
+from contenders import OURS, Contender, Setting, ours, rival
 from measure import Machine, Sample
-
-RIVALS = Path(__file__).resolve().parent / "rivals"
-OURS = "Ocellus"
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One network at one batch size, inferring or training, and who is to be measured on it."""
-
-    name: str
-    title: str
-    net: str
-    batch: int
-    mode: str
-    macs: int  # multiply-adds of one image's forward pass
-    torch_variants: tuple[str, ...]
-    onnxruntime: bool = False
-
-    @property
-    def flops(self) -> float:
-        """Operations for one image; backward counts as twice forward."""
-        return 2 * self.macs * (3 if self.mode == "train" else 1)
-
-
-WORKLOADS = (
-    Workload(
-        "resnet50-infer", "ResNet-50 inference, batch 1", "resnet50", 1, "infer",
-        macs=4_089_184_256, torch_variants=("jit",), onnxruntime=True,
-    ),
-    Workload(
-        "resnet50-train", "ResNet-50 training, batch 16", "resnet50", 16, "train",
-        macs=4_089_184_256, torch_variants=("eager", "cl"),
-    ),
-    Workload(
-        "resnet20-train", "ResNet-20 training, batch 128", "resnet20", 128, "train",
-        macs=40_551_040, torch_variants=("eager", "cl"),
-    ),
-    Workload(
-        "lenet-train", "LeNet training, batch 64", "lenet", 64, "train",
-        macs=2_293_000, torch_variants=("eager", "cl+fused"),
-    ),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Contender:
-    """Somebody who is measured on a workload."""
-
-    workload: Workload
-    name: str
-    command: tuple[str, ...]  # prints one JSON object with at least `median_ms`
+from workloads import WORKLOADS
 
 
 @dataclass
@@ -108,69 +61,47 @@ class Outcome:
     """What came of a run."""
 
     results: list[Result]
-    failures: dict[Contender, str]
+    failures: dict[str, str]
 
 
 # --- who is measured -----------------------------------------------------------------------------
 
 
-def contenders(args: argparse.Namespace, folder: Path) -> list[Contender]:
-    """Everybody, in the order in which a round goes through them."""
+def contenders(args: argparse.Namespace, setting: Setting, failures: dict[str, str]) -> list[Contender]:
+    """Everybody, in the order in which a round goes through them; who cannot be set up is a failure."""
     found: list[Contender] = []
     for workload in WORKLOADS:
         if workload.name not in args.only:
             continue
-        if not args.rivals_only:
-            found.append(Contender(workload, OURS, ours_command(args, workload)))
-        if workload.onnxruntime:
-            found.append(Contender(workload, "ONNX Runtime", ort_command(args, workload, folder)))
-        for variant in workload.torch_variants:
-            found.append(Contender(workload, f"PyTorch {variant}", torch_command(args, workload, variant)))
+        makers = [lambda words=words, w=workload: rival(w, words, setting) for words in workload.rivals]
+        if workload.ours and not args.rivals_only:
+            makers.insert(0, lambda w=workload: ours(w, setting))
+        for number, make in enumerate(makers):
+            try:
+                found.append(make())
+            except (OSError, subprocess.CalledProcessError) as error:
+                failures[f"{workload.title}: contender {number}"] = str(error)
+                print(f"{workload.name}: {error}", file=sys.stderr)
     return found
-
-
-def ours_command(args: argparse.Namespace, workload: Workload) -> tuple[str, ...]:
-    """`ocellus bench` for a workload."""
-    command = [str(args.ocellus.resolve()), "bench", workload.net, "--batch", str(workload.batch)]
-    return (*command, "--mode", workload.mode, "--threads", str(args.threads), "--json")
-
-
-def torch_command(args: argparse.Namespace, workload: Workload, variant: str) -> tuple[str, ...]:
-    """PyTorch's command for a workload."""
-    script = (sys.executable, str(RIVALS / "torch_rival.py"), "--net", workload.net)
-    return (*script, "--mode", workload.mode, "--variant", variant, *rival_options(args, workload))
-
-
-def ort_command(args: argparse.Namespace, workload: Workload, folder: Path) -> tuple[str, ...]:
-    """ONNX Runtime's command for a workload; the file it opens is written here."""
-    file = str(folder / f"{workload.name}.onnx")
-    net = ("--net", workload.net, "--batch", str(workload.batch))
-    subprocess.run([sys.executable, str(RIVALS / "export_onnx.py"), *net, file], check=True)
-    script = (sys.executable, str(RIVALS / "ort_rival.py"), "--model", file)
-    return (*script, *rival_options(args, workload))
-
-
-def rival_options(args: argparse.Namespace, workload: Workload) -> tuple[str, ...]:
-    """What every rival is told."""
-    words = ("--batch", workload.batch, "--threads", args.threads, "--seconds", args.seconds)
-    return tuple(str(word) for word in words)
 
 
 # --- measuring -----------------------------------------------------------------------------------
 
 
-def run_rounds(machine: Machine, everybody: list[Contender], args: argparse.Namespace) -> Outcome:
+def run_rounds(
+    machine: Machine, everybody: list[Contender], args: argparse.Namespace, failures: dict[str, str]
+) -> Outcome:
     """Measures everybody in turn, round after round; who fails once is left out from then on."""
     samples: dict[Contender, list[Sample]] = {contender: [] for contender in everybody}
-    failures: dict[Contender, str] = {}
     for round_number in range(args.rounds):
         for contender in everybody:
-            if contender in failures:
+            who = f"{contender.workload.title}: {contender.name}"
+            if who in failures:
                 continue
             try:
                 sample = machine.sample(contender.command, args.tries)
             except RuntimeError as error:
-                failures[contender] = str(error)
+                failures[who] = str(error)
                 print(f"{contender.workload.name}, {contender.name}: {error}", file=sys.stderr)
                 continue
             samples[contender].append(sample)
@@ -205,7 +136,7 @@ def result_of(contender: Contender, samples: list[Sample], machine: Machine) -> 
 def to_markdown(outcome: Outcome, machine: Machine, args: argparse.Namespace) -> str:
     """The whole record as a page of markdown."""
     about = provenance.describe()
-    versions = ", ".join(f"{name} {about[name]}" for name in ("torch", "onnxruntime", "python"))
+    versions = ", ".join(f"{name} {about[name]}" for name in ("torch", "onnxruntime", "openvino", "python"))
     head = [
         "# Ocellus beside its rivals",
         "",
@@ -215,8 +146,28 @@ def to_markdown(outcome: Outcome, machine: Machine, args: argparse.Namespace) ->
         "`*`: every sample was disturbed by other work on the machine.",
     ]
     tables = [table(group, machine.peak) for group in by_workload(outcome.results)]
-    failed = [f"FAILED: {c.name} on {c.workload.title}" for c in outcome.failures]
-    return "\n\n".join(["\n".join(head), *tables, *failed]) + "\n"
+    failed = [f"FAILED: {who}" for who in outcome.failures]
+    return "\n\n".join(["\n".join(head), overview(outcome.results, machine.peak), *tables, *failed]) + "\n"
+
+
+def overview(results: list[Result], peak: float) -> str:
+    """A line for each workload: Ocellus beside the best rival, and what is asked."""
+    lines = ["| | Ocellus ms | best rival | its ms | Ocellus is | asked | of peak |"]
+    lines.append("|---|---:|---|---:|---:|---:|---:|")
+    for group in by_workload(results):
+        workload = group[0].contender.workload
+        own = next((result for result in group if result.contender.name == OURS), None)
+        rivals = [result for result in group if result is not own]
+        if not rivals:
+            continue
+        best = min(rivals, key=lambda result: result.median_ms)
+        said = ["not there yet", "", ""]
+        if own:
+            share = "" if workload.mode == "cold" else f"{own.gflops / peak:.0%}"
+            said = [f"{own.median_ms:.2f}", f"**{best.median_ms / own.median_ms:.2f}x**", share]
+        cells = [workload.title, said[0], best.contender.name, f"{best.median_ms:.2f}", said[1]]
+        lines.append("| " + " | ".join([*cells, f"{workload.asked:g}x", said[2]]) + " |")
+    return "\n".join(lines)
 
 
 def by_workload(results: list[Result]) -> list[list[Result]]:
@@ -227,19 +178,19 @@ def by_workload(results: list[Result]) -> list[list[Result]]:
 
 def table(group: list[Result], peak: float) -> str:
     """The table of one workload. The ratio says how many times as fast as each rival Ocellus is."""
-    ours = next((result for result in group if result.contender.name == OURS), None)
+    own = next((result for result in group if result.contender.name == OURS), None)
     lines = [f"## {group[0].contender.workload.title}", ""]
     lines.append("| | median ms | p10 - p90 ms | images/s | GFLOP/s | of peak | Ocellus is | memory MB |")
     lines.append("|---|---:|---:|---:|---:|---:|---:|---:|")
-    lines += [table_line(result, ours, peak) for result in group]
-    return "\n".join(lines + own_words(ours))
+    lines += [table_line(result, own, peak) for result in group]
+    return "\n".join(lines + own_words(own))
 
 
-def own_words(ours: Result | None) -> list[str]:
+def own_words(own: Result | None) -> list[str]:
     """What `ocellus bench` says of itself: its plan's memory, and its own measure of the peak."""
-    if ours is None or "planned_bytes" not in ours.samples[-1].report:
+    if own is None or "planned_bytes" not in own.samples[-1].report:
         return []
-    said = ours.samples[-1].report
+    said = own.samples[-1].report
     return [
         "",
         f"Ocellus by its own account: {said['planned_bytes'] / 1e6:.1f} MB planned, "
@@ -247,9 +198,9 @@ def own_words(ours: Result | None) -> list[str]:
     ]
 
 
-def table_line(result: Result, ours: Result | None, peak: float) -> str:
+def table_line(result: Result, own: Result | None, peak: float) -> str:
     """One contender's line."""
-    ratio = f"{result.median_ms / ours.median_ms:.2f}x" if ours and result is not ours else ""
+    ratio = f"{result.median_ms / own.median_ms:.2f}x" if own and result is not own else ""
     cells = [
         result.contender.name + ("" if result.steady else " *"),
         f"{result.median_ms:.2f}",
@@ -309,11 +260,14 @@ def main() -> int:
     if not args.rivals_only and not args.ocellus.is_file():
         print(f"no binary at {args.ocellus}: build it, or name it with --ocellus", file=sys.stderr)
         return 2
+    failures: dict[str, str] = {}
     try:
+        environment.enter()
         with tempfile.TemporaryDirectory() as folder:
-            everybody = contenders(args, Path(folder))
+            setting = Setting(args.ocellus, Path(folder), args.threads, args.seconds)
+            everybody = contenders(args, setting, failures)
             machine = Machine(Path(folder), args.threads, args.raise_priority)
-            outcome = run_rounds(machine, everybody, args)
+            outcome = run_rounds(machine, everybody, args, failures)
     except (RuntimeError, subprocess.CalledProcessError) as error:
         print(f"compare_rivals: {error}", file=sys.stderr)
         return 1

@@ -18,7 +18,7 @@ def today() -> str:
 
 def describe() -> dict[str, object]:
     """Date, code version, processor and the versions of the packages compared against."""
-    packages = ("torch", "torchvision", "onnxruntime", "numpy")
+    packages = ("torch", "torchvision", "onnxruntime", "openvino", "nncf", "numpy")
     return {
         "date": today(),
         "commit": commit(),

@@ -75,12 +75,15 @@ def lenet() -> nn.Sequential:
 IMAGE_SHAPE = {
     "resnet18": (3, 224, 224),
     "resnet50": (3, 224, 224),
+    "vgg16": (3, 224, 224),
+    "squeezenet1_1": (3, 224, 224),
+    "mobilenet_v2": (3, 224, 224),
     "resnet20": (3, 32, 32),
     "lenet": (1, 28, 28),
 }
 
 #: How many classes each network tells apart.
-CLASSES = {"resnet18": 1000, "resnet50": 1000, "resnet20": 10, "lenet": 10}
+CLASSES = {net: 10 if net in ("resnet20", "lenet") else 1000 for net in IMAGE_SHAPE}
 
 
 def build(name: str, seed: int = 0) -> nn.Module:

@@ -24,7 +24,7 @@ def main() -> None:
     if entry.shape[0] != args.batch:
         parser.error(f"the model's batch is {entry.shape[0]}, not {args.batch}")
     images = np.random.default_rng(0).standard_normal(entry.shape, dtype=np.float32)
-    timing.report(lambda: session.run(None, {entry.name: images}), args.batch, args.seconds)
+    timing.report(lambda: session.run(None, {entry.name: images}), args)
 
 
 if __name__ == "__main__":

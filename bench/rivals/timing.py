@@ -18,18 +18,22 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument("--batch", type=int, required=True)
     made.add_argument("--threads", type=int, default=2)
     made.add_argument("--seconds", type=float, default=6.0)
+    made.add_argument("--once", action="store_true", help="one step and no timing: for cold starts")
     return made
 
 
-def report(step: Callable[[], object], batch: int, seconds: float) -> None:
-    """Times `step`, which handles `batch` images, and prints one JSON line with the quantiles."""
-    times = sorted(measure(step, seconds))
+def report(step: Callable[[], object], args: argparse.Namespace) -> None:
+    """Times `step`, which handles one batch of images, and prints one JSON line with the quantiles."""
+    if args.once:
+        step()
+        return
+    times = sorted(measure(step, args.seconds))
     median = statistics.median(times)
     line = {
         "median_ms": milliseconds(median),
         "p10_ms": milliseconds(times[len(times) // 10]),
         "p90_ms": milliseconds(times[9 * len(times) // 10]),
-        "images_per_second": round(batch / median, 3),
+        "images_per_second": round(args.batch / median, 3),
         "steps": len(times),
         "real_bytes": peak_bytes(),
     }
