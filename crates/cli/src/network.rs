@@ -161,8 +161,8 @@ impl Network {
     }
 
     /// The model's own weights, or new ones drawn by `seed`.
-    pub fn weights(&self, seed: u64) -> Weights {
-        self.found.weights.clone().unwrap_or_else(|| initialise(&self.graph, seed))
+    pub fn take_weights(&mut self, seed: u64) -> Weights {
+        self.found.weights.take().unwrap_or_else(|| initialise(&self.graph, seed))
     }
 }
 

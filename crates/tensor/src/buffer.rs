@@ -9,6 +9,8 @@ use std::ptr::NonNull;
 pub struct AlignedBuffer {
     data: NonNull<f32>,
     len: usize,
+    /// What the allocator handed out; `data` is its first aligned number.
+    start: NonNull<u8>,
 }
 
 impl AlignedBuffer {
@@ -18,15 +20,16 @@ impl AlignedBuffer {
     /// `len` zeros. The operating system hands the pages out on first touch, so untouched parts cost no memory.
     pub fn zeroed(len: usize) -> Self {
         if len == 0 {
-            return AlignedBuffer { data: NonNull::dangling(), len };
+            return AlignedBuffer { data: NonNull::dangling(), len, start: NonNull::dangling() };
         }
         let layout = Self::layout(len);
         // SAFETY: the layout has a non-zero size, since len > 0.
-        let data = unsafe { alloc_zeroed(layout) }.cast::<f32>();
-        match NonNull::new(data) {
-            Some(data) => AlignedBuffer { data, len },
-            None => handle_alloc_error(layout),
-        }
+        let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        in_large_pages(start, layout.size());
+        let aside = start.align_offset(Self::ALIGNMENT);
+        // SAFETY: the layout has room for `len` floats after up to ALIGNMENT - 1 bytes.
+        let data = unsafe { start.add(aside) }.cast::<f32>();
+        AlignedBuffer { data, len, start }
     }
 
     /// Hands out several parts at once: `reads` shared, `writes` exclusive. Reads may overlap one another.
@@ -65,17 +68,45 @@ impl AlignedBuffer {
         }
     }
 
+    /// Room for `len` floats at an aligned place. The alignment is not asked of the allocator: for more than it gives by
+    /// itself, it would write every zero, and touch every page, instead of asking the system for fresh ones.
     fn layout(len: usize) -> Layout {
-        let bytes = len.checked_mul(size_of::<f32>()).expect("buffer length fits the address space");
-        Layout::from_size_align(bytes, Self::ALIGNMENT).expect("buffer length fits the address space")
+        let bytes = len.checked_mul(size_of::<f32>()).and_then(|bytes| bytes.checked_add(Self::ALIGNMENT));
+        let bytes = bytes.expect("buffer length fits the address space");
+        Layout::from_size_align(bytes, align_of::<f32>()).expect("buffer length fits the address space")
     }
 }
+
+/// Bytes from which a buffer is worth large pages.
+#[cfg(target_os = "linux")]
+const LARGE: usize = 8 << 20;
+
+/// Asks the system to back a large buffer by large pages: the first touch of 4 KiB pages is a good part of a cold start.
+/// It is a hint; refusal costs nothing but time.
+#[cfg(target_os = "linux")]
+fn in_large_pages(start: NonNull<u8>, bytes: usize) {
+    if bytes < LARGE {
+        return;
+    }
+    // SAFETY: sysconf only reads a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let Ok(page @ 1..) = usize::try_from(page) else { return };
+    let aside = start.as_ptr().align_offset(page);
+    // SAFETY: the whole pages inside the allocation; the advice changes how they are backed, never what they hold.
+    unsafe {
+        let first = start.add(aside).as_ptr().cast();
+        libc::madvise(first, (bytes - aside) / page * page, libc::MADV_HUGEPAGE);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_large_pages(_start: NonNull<u8>, _bytes: usize) {}
 
 impl Drop for AlignedBuffer {
     fn drop(&mut self) {
         if self.len > 0 {
             // SAFETY: allocated in `zeroed` with this very layout, and freed only here.
-            unsafe { dealloc(self.data.as_ptr().cast(), Self::layout(self.len)) }
+            unsafe { dealloc(self.start.as_ptr(), Self::layout(self.len)) }
         }
     }
 }

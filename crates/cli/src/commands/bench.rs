@@ -87,8 +87,8 @@ pub fn run(args: BenchArgs, common: &Common) -> anyhow::Result<()> {
 
 /// The graph that is run, and its weights.
 fn workload(args: &BenchArgs, common: &Common) -> anyhow::Result<(Graph, Weights)> {
-    let network = Network::find(&args.net, None)?;
-    let weights = network.weights(common.seed());
+    let mut network = Network::find(&args.net, None)?;
+    let weights = network.take_weights(common.seed());
     let batch = args.batch as usize;
     let graph = match args.mode {
         Mode::Infer => network.graph.with_batch(batch)?.for_inference()?,

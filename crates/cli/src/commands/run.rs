@@ -115,7 +115,7 @@ fn network(
     let source = SourceArgs { net: args.model.clone(), weights: None };
     let named = source.find(&args.net, None).map(Network::of);
     // A network from the zoo is made for the image; others are fitted to it below.
-    let network = match (named, image) {
+    let mut network = match (named, image) {
         (Ok(Network { is_made: true, .. }) | Err(_), Some(shape)) => {
             Network::of(source.find(&args.net, Some(shape))?)
         }
@@ -135,7 +135,7 @@ fn network(
     }
     let weights = match &args.weights {
         Some(file) => read_weights(file, &graph)?,
-        None => network.weights(common.seed()),
+        None => network.take_weights(common.seed()),
     };
     Ok((network, graph, weights))
 }
