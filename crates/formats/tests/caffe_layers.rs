@@ -225,3 +225,78 @@ fn what_cannot_be_had_is_refused_by_layer_type_and_line() {
         }
     }
 }
+
+/// Log-probabilities of rows of `classes` scores.
+fn log_softmax(scores: &[f32], classes: usize) -> Vec<f32> {
+    let rows = scores.chunks(classes).flat_map(|row| {
+        let sum: f32 = row.iter().map(|x| x.exp()).sum();
+        row.iter().map(move |x| x - sum.ln()).collect::<Vec<_>>()
+    });
+    rows.collect()
+}
+
+/// A layer of scores (2, 3, 1, 2) and labels (2, 1, 1, 2), of which the third is left out.
+fn with_labels(layer: &str, left_out: f32) -> f32 {
+    let graph = parse(&format!(
+        "input: 'x' input_shape {{ dim: [2, 3, 1, 2] }} input: 't' input_shape {{ dim: [2, 1, 1, 2] }}
+         layer {{ name: 'l' bottom: 'x' bottom: 't' top: 'y' {layer} }}"
+    ));
+    let labels = vec![2.0, 0.0, left_out, 1.0];
+    run(&graph, &Weights::new(), &[("x", numbers(12)), ("t", labels)])[0]
+}
+
+#[test]
+fn answers_with_the_ignored_label_do_not_count() {
+    let x = numbers(12);
+    // Item, class and place of the answers that count.
+    let counted = [(0, 2, 0), (0, 0, 1), (1, 1, 1)];
+    let row = |item: usize, place: usize| [0, 1, 2].map(|class| x[item * 6 + class * 2 + place]);
+    let sum: f32 = counted.iter().map(|&(i, class, place)| -log_softmax(&row(i, place), 3)[class]).sum();
+    let loss = |label: f32, rest: &str| {
+        with_labels(&format!("type: 'SoftmaxWithLoss' loss_param {{ ignore_label: {label} {rest} }}"), label)
+    };
+    close(&[loss(255.0, "")], &[sum / 3.0]);
+    close(&[loss(255.0, "normalize: false")], &[sum / 2.0]);
+    close(&[loss(-1.0, "normalization: FULL")], &[sum / 4.0]);
+    close(&[loss(255.0, "normalization: NONE")], &[sum]);
+    // A class may be ignored, too: here the first, which takes another answer away.
+    let (i, class, place) = counted[1];
+    close(&[loss(0.0, "")], &[(sum + log_softmax(&row(i, place), 3)[class]) / 2.0]);
+
+    let best = |&&(i, class, place): &&(usize, usize, usize)| {
+        let row = row(i, place);
+        row.iter().enumerate().all(|(other, &x)| other == class || x < row[class])
+    };
+    let hits = counted.iter().filter(best).count() as f32;
+    let accuracy = |top| format!("type: 'Accuracy' accuracy_param {{ ignore_label: 255 top_k: {top} }}");
+    close(&[with_labels(&accuracy(1), 255.0)], &[hits / 3.0]);
+    close(&[with_labels(&accuracy(3), 255.0)], &[1.0]);
+}
+
+#[test]
+fn a_matrix_weighs_the_classes() {
+    let graph = parse(
+        "input: 'x' input_shape { dim: [2, 3] } input: 't' input_shape { dim: [2] }
+         input: 'h' input_shape { dim: [1, 1, 3, 3] }
+         layer { name: 'l' type: 'InfogainLoss' bottom: 'x' bottom: 't' bottom: 'h' top: 'y' }",
+    );
+    let (x, h) = (numbers(6), numbers(9));
+    let y = run(&graph, &Weights::new(), &[("x", x.clone()), ("t", vec![2.0, 1.0]), ("h", h.clone())]);
+    let logs = log_softmax(&x, 3);
+    let sum: f32 = (0..3).map(|k| h[6 + k] * logs[k] + h[3 + k] * logs[3 + k]).sum();
+    close(&y, &[-sum / 2.0]);
+}
+
+#[test]
+fn a_table_is_looked_up() {
+    let graph = parse(
+        "input: 'x' input_shape { dim: [2, 3] }
+         layer { name: 'l' type: 'Embed' bottom: 'x' top: 'y' embed_param { num_output: 2 input_dim: 4
+                 weight_filler { type: 'gaussian' } bias_filler { type: 'constant' value: 0.5 } } }",
+    );
+    let weights = initialise(&graph, 1);
+    let y = run(&graph, &weights, &[("x", vec![3.0, 0.0, 1.0, 1.0, 2.0, 3.0])]);
+    let table = weights["l.weight"].data();
+    let rows = [3, 0, 1, 1, 2, 3].into_iter().flat_map(|row: usize| [table[2 * row], table[2 * row + 1]]);
+    close(&y, &rows.map(|x| x + 0.5).collect::<Vec<_>>());
+}

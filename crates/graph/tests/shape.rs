@@ -243,6 +243,8 @@ fn elementwise_and_reductions() {
     gives(place(1, false), &[&[2, 3, 4]], &[&[2, 4]]);
     gives(place(1, true), &[&[2, 3, 4]], &[&[2, 1, 4]]);
     refuses(place(3, true), &[&[2, 3, 4]], "axis = 3, but the input (2, 3, 4) has 3 axes");
+    gives(Op::OneHot(OneHot { classes: 4 }), &[&[2, 3]], &[&[2, 3, 4]]);
+    refuses(Op::OneHot(OneHot { classes: 0 }), &[&[2]], "classes must be at least 1, got 0");
     gives(Op::Stepwise(Stepwise::Round), &[&[2, 3]], &[&[2, 3]]);
     refuses(
         Op::Softmax(Softmax { log: false }),

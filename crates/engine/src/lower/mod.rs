@@ -16,6 +16,7 @@ mod linear;
 mod loss;
 mod lrn;
 mod norm;
+mod one_hot;
 mod pad;
 mod pool;
 mod reduce;
@@ -156,6 +157,7 @@ pub fn run_op<T: Element>(op: &Op, call: OpCall<'_, '_, T>) {
         Op::SoftmaxGrad(op) => softmax::grad(op, call),
         Op::Reduce(op) => reduce::forward(op, call),
         Op::ArgMax(op) => arg_max::forward(op, call),
+        Op::OneHot(op) => one_hot::forward(op, call),
         Op::Loss(op) => loss::forward(op, call),
         Op::LossGrad(op) => loss::grad(op, call),
         Op::Accuracy(op) => loss::accuracy(op, call),

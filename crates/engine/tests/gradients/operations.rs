@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ocellus_graph::ops::{
     Activation, ArgMax, AvgPool, BroadcastTo, Concat, Conv2dGradInput, Conv2dGradWeight, CustomOp,
-    Interpolation, Lrn, LrnRegion, MaxPool, Norm, NormAxes, Pad, PadMode, Prelu, Slice, Stepwise, SumTo,
-    Upsample,
+    Interpolation, Lrn, LrnRegion, MaxPool, Norm, NormAxes, OneHot, Pad, PadMode, Prelu, Reshape, Slice,
+    Stepwise, SumTo, Upsample,
 };
 use ocellus_graph::{BatchNormSpec, Builder, Conv, ConvTranspose, Dense, Op, ValueId};
 use ocellus_tensor::{ConvGeometry, Padding, Rounding, Shape, Tensor, Window};
@@ -205,7 +205,16 @@ fn steps_are_constants() {
     };
     let steps = [Stepwise::Floor, Stepwise::Round, Stepwise::Above { threshold: 0.5 }].map(Op::Stepwise);
     let place = Op::ArgMax(ArgMax { axis: 1, keep: true, last: false });
-    check_all(&steps.into_iter().chain([place]).map(gated).collect::<Vec<_>>());
+    let mut cases: Vec<Case> = steps.into_iter().chain([place]).map(gated).collect();
+    let inputs = [input("x", &[2, 3], Fill::Values(&[0.2, 1.7, -0.8]))];
+    cases.push(Case::new("one hot".to_string(), &inputs, |b, v| {
+        let place = b.node("place", Op::Stepwise(Stepwise::Floor), &[v[0]]);
+        let vectors = b.node("vectors", Op::OneHot(OneHot { classes: 3 }), &[place]);
+        let rows = b.node("rows", Op::Reshape(Reshape { dims: vec![0, 9] }), &[vectors]);
+        let wide = b.concat("wide", &[v[0], v[0], v[0]]);
+        vec![b.mul("y", wide, rows)]
+    }));
+    check_all(&cases);
 }
 
 #[test]

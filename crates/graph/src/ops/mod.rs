@@ -18,6 +18,7 @@ mod loss;
 mod lrn;
 mod name;
 mod norm;
+mod one_hot;
 mod pad;
 mod pool;
 mod reduce;
@@ -45,6 +46,7 @@ pub use linear::{Linear, LinearGradInput, LinearGradWeight};
 pub use loss::{Accuracy, LossGrad, LossKind, LossOp};
 pub use lrn::{Lrn, LrnGrad, LrnRegion};
 pub use norm::{Norm, NormAxes, NormGrad};
+pub use one_hot::OneHot;
 pub use pad::{Pad, PadGrad, PadMode};
 pub use pool::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad};
 pub use reduce::{Reduce, ReduceKind};
@@ -107,6 +109,7 @@ pub enum Op {
     SoftmaxGrad(SoftmaxGrad),
     Reduce(Reduce),
     ArgMax(ArgMax),
+    OneHot(OneHot),
     Loss(LossOp),
     LossGrad(LossGrad),
     Accuracy(Accuracy),
@@ -166,6 +169,7 @@ macro_rules! each_op {
             Op::SoftmaxGrad($op) => $body,
             Op::Reduce($op) => $body,
             Op::ArgMax($op) => $body,
+            Op::OneHot($op) => $body,
             Op::Loss($op) => $body,
             Op::LossGrad($op) => $body,
             Op::Accuracy($op) => $body,
@@ -229,7 +233,7 @@ impl Op {
             Op::Custom(op) => op.gradient(context),
             Op::Loss(op) => op.gradient(context),
             // Flat, or whole numbers: nothing is learned through them.
-            Op::Stepwise(_) | Op::ArgMax(_) => Ok(vec![None]),
+            Op::Stepwise(_) | Op::ArgMax(_) | Op::OneHot(_) => Ok(vec![None]),
             Op::Accuracy(_) => Err(context.refuse("accuracy has no gradient; train on a loss")),
             Op::RunningUpdate(_)
             | Op::Accumulate(_)

@@ -74,6 +74,7 @@ impl Op {
                 ReduceKind::Max => "reduce_max",
             },
             Op::ArgMax(_) => "arg_max",
+            Op::OneHot(_) => "one_hot",
             Op::Loss(op) => op.kind.names()[0],
             Op::LossGrad(op) => op.kind.names()[1],
             Op::Accuracy(_) => "accuracy",

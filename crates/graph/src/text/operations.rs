@@ -46,6 +46,7 @@ fields!(UpsampleGrad { upsample, input });
 fields!(SoftmaxGrad { softmax });
 fields!(Reduce { kind, axes, keep });
 fields!(ArgMax { axis, keep, last });
+fields!(OneHot { classes });
 fields!(LossOp { kind });
 fields!(LossGrad { kind });
 fields!(Accuracy { top });
@@ -160,8 +161,8 @@ pub(super) fn attributes(op: &Op) -> Result<Written, String> {
         Conv2d Conv2dGradInput Conv2dGradWeight ConvTranspose2d Linear LinearGradInput LinearGradWeight
         MaxPool MaxPoolGrad AvgPool AvgPoolGrad BatchNorm BatchNormGrad RunningUpdate Norm NormGrad Lrn LrnGrad
         Activation ActivationGrad Stepwise Prelu PreluGrad Dropout Binary MaximumGrad SumTo BroadcastTo Concat Slice SliceGrad
-        Reshape Transpose Pad PadGrad Upsample UpsampleGrad Softmax SoftmaxGrad Reduce ArgMax Loss LossGrad Accuracy
-        Accumulate SgdUpdate AdamUpdate MuonUpdate
+        Reshape Transpose Pad PadGrad Upsample UpsampleGrad Softmax SoftmaxGrad Reduce ArgMax OneHot Loss LossGrad
+        Accuracy Accumulate SgdUpdate AdamUpdate MuonUpdate
     );
     Ok(to)
 }
@@ -216,6 +217,7 @@ pub(super) fn operation(from: &mut Fields) -> Result<Op, String> {
         "softmax_grad" | "log_softmax_grad" => SoftmaxGrad,
         "reduce_sum" | "reduce_mean" | "reduce_max" => Reduce,
         "arg_max" => ArgMax,
+        "one_hot" => OneHot,
         "accuracy" => Accuracy,
         "accumulate" => Accumulate,
         "sgd_update" => SgdUpdate,

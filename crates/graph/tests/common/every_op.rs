@@ -151,5 +151,7 @@ fn losses(b: &mut Builder, x: ValueId) {
     }
     let place = b.node("place", Op::ArgMax(ArgMax { axis: 1, keep: false, last: true }), &[x]);
     b.output("place", place);
+    let vectors = b.node("vectors", Op::OneHot(OneHot { classes: 7 }), &[place]);
+    b.output("vectors", vectors);
     b.output("top 1", top);
 }

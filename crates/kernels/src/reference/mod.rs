@@ -22,6 +22,7 @@ pub mod linear;
 pub mod loss;
 pub mod lrn;
 pub mod norm;
+pub mod one_hot;
 pub mod pad;
 pub mod pool;
 pub mod prelu;

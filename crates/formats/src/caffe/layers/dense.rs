@@ -1,6 +1,6 @@
-//! InnerProduct: flatten, then a fully connected layer.
+//! InnerProduct: flatten, then a fully connected layer. Embed: a fully connected layer on class indices.
 
-use ocellus_graph::ops::{Linear, Reshape, Transpose};
+use ocellus_graph::ops::{Linear, OneHot, Reshape, Transpose};
 use ocellus_graph::{Op, ValueId};
 
 use super::filler::filler;
@@ -46,4 +46,31 @@ pub(super) fn inner_product(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -
     dims.extend(shape[1..axis].iter().map(|&size| size as isize));
     dims.push(out as isize);
     net.node(layer, "", Op::Reshape(Reshape { dims }), &[rows])
+}
+
+const EMBED: [&str; 5] = ["num_output", "input_dim", "bias_term", "weight_filler", "bias_filler"];
+
+/// y (..., O): for each index x (...) the row of a table (`input_dim`, O).
+pub(super) fn embed(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(1)?;
+    let settings = layer.settings("embed_param", &EMBED)?;
+    let (out, classes) = (settings.usize("num_output", 0)?, settings.usize("input_dim", 0)?);
+    let rest = net.shape(bottoms[0]).iter().skip(1).map(|&size| size as isize).collect::<Vec<_>>();
+    let mut rows = net.node(layer, ".indices", Op::OneHot(OneHot { classes }), &[bottoms[0]])?;
+    if !rest.is_empty() {
+        let dims = vec![-1, classes as isize];
+        rows = net.node(layer, ".rows", Op::Reshape(Reshape { dims }), &[rows])?;
+    }
+    let table = net.param(layer, (0, "weight"), vec![classes, out], filler(&settings, "weight_filler")?)?;
+    let turn = Op::Transpose(Transpose { order: vec![1, 0] });
+    let mut inputs = vec![rows, net.node(layer, ".transposed", turn, &[table])?];
+    if settings.bool("bias_term", true)? {
+        inputs.push(net.param(layer, (1, "bias"), vec![out], filler(&settings, "bias_filler")?)?);
+    }
+    if rest.is_empty() {
+        return net.node(layer, "", Op::Linear(Linear), &inputs);
+    }
+    let found = net.node(layer, ".found", Op::Linear(Linear), &inputs)?;
+    let dims = [-1].into_iter().chain(rest).chain([out as isize]).collect();
+    net.node(layer, "", Op::Reshape(Reshape { dims }), &[found])
 }

@@ -3,12 +3,15 @@
 use ocellus_graph::ops::{Accuracy, Activation, LossKind, LossOp, Reshape, Softmax, Transpose};
 use ocellus_graph::{Op, ValueId};
 
+use super::targets::{self, Divisor};
 use super::{Tops, axis_of};
 use crate::caffe::layer::Layer;
 use crate::caffe::message::Fault;
 use crate::caffe::net::Net;
 
 const SOFTMAX: [&str; 2] = ["axis", "engine"];
+/// In the order of the enumeration.
+const NORMALIZATIONS: [&str; 4] = ["FULL", "VALID", "BATCH_SIZE", "NONE"];
 const LOSS: [&str; 3] = ["ignore_label", "normalization", "normalize"];
 
 /// Softmax and cross-entropy of scores (N, C, ...) and labels (N, ...), one for each place; a second top gives the
@@ -20,19 +23,78 @@ pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops
     if axis != 1 {
         return Err(layer.fault(format!("axis = {axis}: only 1 is supported")));
     }
-    let (scores, labels, places) = answers(net, layer, bottoms)?;
-    let batch = net.shape(bottoms[0])[0];
-    let kind = LossKind::SoftmaxCrossEntropy { smoothing: 0.0 };
-    let factor = normalization(layer, batch, batch * places)?;
-    let mut values = vec![scaled_loss(net, layer, kind, &[scores, labels], factor)?];
+    let mut values = vec![match ignored(layer)? {
+        Some(label) => {
+            let divisor = divisor(net, layer, bottoms)?;
+            targets::softmax(net, layer, bottoms, Some(label), divisor)?
+        }
+        None => {
+            let (scores, labels, places) = answers(net, layer, bottoms)?;
+            let batch = net.shape(bottoms[0])[0];
+            let kind = LossKind::SoftmaxCrossEntropy { smoothing: 0.0 };
+            let factor = normalization(layer, batch, batch * places)?;
+            scaled_loss(net, layer, kind, &[scores, labels], factor)?
+        }
+    }];
     if layer.tops.len() > 1 {
         values.push(net.node(layer, ".probabilities", Op::Softmax(Softmax { log: false }), &[bottoms[0]])?);
     }
     Ok(values)
 }
 
+/// Cross-entropy whose targets are rows of a matrix, the third bottom.
+pub(super) fn infogain(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
+    let settings = layer.settings("infogain_loss_param", &["axis", "source"])?;
+    if bottoms.len() < 3 {
+        return Err(layer.fault_with(
+            "its matrix lies in a file of its own, which is not read",
+            "give the matrix as a third bottom",
+        ));
+    }
+    layer.expect_bottoms(3)?;
+    let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
+    if axis != 1 {
+        return Err(layer.fault(format!("axis = {axis}: only 1 is supported")));
+    }
+    let divisor = divisor(net, layer, bottoms)?;
+    let mut values = vec![targets::infogain(net, layer, bottoms, ignored(layer)?, divisor)?];
+    if layer.tops.len() > 1 {
+        values.push(net.node(layer, ".probabilities", Op::Softmax(Softmax { log: false }), &[bottoms[0]])?);
+    }
+    Ok(values)
+}
+
+/// The label whose answers do not count.
+fn ignored(layer: &Layer) -> Result<Option<i64>, Fault> {
+    let Some(settings) = layer.body.message("loss_param")? else { return Ok(None) };
+    settings.only("loss_param", &LOSS)?;
+    settings.get("ignore_label").map(|_| settings.i64("ignore_label", 0)).transpose()
+}
+
+/// What a sum over answers is divided by, where not all of them count.
+fn divisor(net: &Net, layer: &Layer, bottoms: &[ValueId]) -> Result<Divisor, Fault> {
+    let shape = net.shape(bottoms[0]);
+    let places: usize = shape.iter().skip(2).product();
+    let (batch, all) = (shape[0] as f32, (shape[0] * places) as f32);
+    let Some(settings) = layer.body.message("loss_param")? else { return Ok(Divisor::Counted) };
+    settings.only("loss_param", &LOSS)?;
+    if settings.get("normalization").is_none() {
+        return Ok(if settings.bool("normalize", true)? { Divisor::Counted } else { Divisor::Fixed(batch) });
+    }
+    Ok(match settings.choice("normalization", &NORMALIZATIONS)? {
+        0 => Divisor::Fixed(all),
+        1 => Divisor::Counted,
+        2 => Divisor::Fixed(batch),
+        _ => Divisor::Fixed(1.0),
+    })
+}
+
 /// Scores as rows (M, C), labels (M), and how many places each item has.
-fn answers(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<(ValueId, ValueId, usize), Fault> {
+pub(super) fn answers(
+    net: &mut Net,
+    layer: &Layer,
+    bottoms: &[ValueId],
+) -> Result<(ValueId, ValueId, usize), Fault> {
     let (shape, labels_shape) = (net.shape(bottoms[0]).clone(), net.shape(bottoms[1]).clone());
     let places: usize = shape[2.min(shape.rank())..].iter().product();
     if places == 1 {
@@ -124,13 +186,14 @@ pub(super) fn contrastive(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> 
 pub(super) fn accuracy(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     layer.expect_bottoms(2)?;
     let settings = layer.settings("accuracy_param", &["top_k", "axis", "ignore_label"])?;
-    if settings.get("ignore_label").is_some() {
-        return Err(layer.fault("ignore_label is not supported"));
-    }
     if settings.i64("axis", 1)? != 1 || layer.tops.len() > 1 {
         return Err(layer.fault("only axis 1 and one top are supported"));
     }
     let top = settings.usize("top_k", 1)?;
+    if settings.get("ignore_label").is_some() {
+        let label = settings.i64("ignore_label", 0)?;
+        return targets::accuracy(net, layer, bottoms, top, Some(label));
+    }
     let (scores, labels, _) = answers(net, layer, bottoms)?;
     net.node(layer, "", Op::Accuracy(Accuracy { top }), &[scores, labels])
 }
@@ -140,15 +203,16 @@ fn normalization(layer: &Layer, batch: usize, all: usize) -> Result<f32, Fault> 
     let Some(settings) = layer.body.message("loss_param")? else { return Ok(1.0) };
     settings.only("loss_param", &LOSS)?;
     if settings.get("ignore_label").is_some() {
-        return Err(layer.fault_with("ignore_label is not supported", "leave those items out of the data"));
+        return Err(
+            layer.fault_with("ignore_label is not supported here", "leave those items out of the data")
+        );
     }
     let per_batch = all as f32 / batch.max(1) as f32;
     if settings.get("normalization").is_none() {
         // The older field: normalize: false divides by the batch.
         return Ok(if settings.bool("normalize", true)? { 1.0 } else { per_batch });
     }
-    // The enumeration's order is FULL, VALID, BATCH_SIZE, NONE.
-    Ok(match settings.choice("normalization", &["FULL", "VALID", "BATCH_SIZE", "NONE"])? {
+    Ok(match settings.choice("normalization", &NORMALIZATIONS)? {
         0 | 1 => 1.0,
         2 => per_batch,
         _ => all as f32,

@@ -11,6 +11,7 @@ mod dense;
 pub(super) mod filler;
 mod loss;
 pub(super) mod norm;
+mod targets;
 mod window;
 
 pub(super) use data::dummy as dummy_shapes;
@@ -34,6 +35,7 @@ pub(super) fn add(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
         "Deconvolution" => window::deconvolution(net, layer, bottoms),
         "SPP" => one(window::pyramid(net, layer, bottoms)),
         "Pooling" => one(window::pooling(net, layer, bottoms)),
+        "Embed" => one(dense::embed(net, layer, bottoms)),
         "InnerProduct" => one(dense::inner_product(net, layer, bottoms)),
         "BatchNorm" => one(norm::batch_norm(net, layer, bottoms, None)),
         "Scale" => one(norm::scale(net, layer, bottoms)),
@@ -57,6 +59,7 @@ pub(super) fn add(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
         "SigmoidCrossEntropyLoss" => one(loss::sigmoid(net, layer, bottoms)),
         "EuclideanLoss" => one(loss::euclidean(net, layer, bottoms)),
         "MultinomialLogisticLoss" => one(loss::multinomial(net, layer, bottoms)),
+        "InfogainLoss" => loss::infogain(net, layer, bottoms),
         "HingeLoss" => one(loss::hinge(net, layer, bottoms)),
         "ContrastiveLoss" => one(loss::contrastive(net, layer, bottoms)),
         "Data" | "ImageData" | "HDF5Data" | "MemoryData" | "DummyData" | "Input" => data::inputs(net, layer),
@@ -79,11 +82,6 @@ fn refusal(layer: &Layer, kind: &str) -> Fault {
             ("belongs to object detectors, which are not supported", "cut the network before it")
         }
         "HDF5Output" => ("writes a file while the network runs", "leave it out and save the output instead"),
-        "Embed" => (
-            "looks numbers up in a table, which no operation here does",
-            "multiply one-hot vectors by an InnerProduct",
-        ),
-        "InfogainLoss" => ("weighs classes by a matrix in a file, which is not read", "use SoftmaxWithLoss"),
         "LSTM" | "RNN" | "Recurrent" => {
             ("works through time, which is not supported", "cut the network before it")
         }
