@@ -106,6 +106,7 @@ impl ConvForward {
             Kind::Depthwise(depthwise) => depthwise.pack(weight, scale, packed),
             Kind::Grouped(grouped) => grouped.pack(weight, scale, packed),
             Kind::Winograd(winograd) => winograd.pack(pool, view(0), scale, packed),
+            Kind::Scatter(_) => unreachable!("a forward convolution gathers"),
         }
     }
 

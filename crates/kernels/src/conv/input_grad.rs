@@ -11,6 +11,7 @@ use super::grouped::Grouped;
 use super::merged::merged;
 use super::pack::{Inner, WeightView};
 use super::pass::Pass;
+use super::scatter::Scatter;
 use super::winograd::{self, WinogradSpec};
 use super::{Epilogue, InputLayout, Kind};
 
@@ -32,6 +33,9 @@ impl ConvInputGrad {
         }
         if let Some(grouped) = Grouped::gradient(&geometry, isa) {
             return Some(ConvInputGrad { geometry, kind: Kind::Grouped(grouped) });
+        }
+        if let Some(scatter) = Scatter::choose(&geometry, isa) {
+            return Some(ConvInputGrad { geometry, kind: Kind::Scatter(scatter) });
         }
         let (wide, _) = merged(&geometry);
         let direct = Direct::new(DirectSpec {
@@ -66,7 +70,7 @@ impl ConvInputGrad {
         Some(ConvInputGrad { geometry, kind })
     }
 
-    /// The algorithm: "direct", "depthwise", "grouped", "winograd 2x2" or "winograd 4x4".
+    /// The algorithm: "direct", "depthwise", "grouped", "scatter", "winograd 2x2" or "winograd 4x4".
     pub fn algorithm(&self) -> &'static str {
         self.kind.name()
     }
@@ -100,6 +104,7 @@ impl ConvInputGrad {
             Kind::Depthwise(depthwise) => depthwise.pack(weight, None, packed),
             Kind::Grouped(grouped) => grouped.pack(weight, None, packed),
             Kind::Winograd(winograd) => winograd.pack(pool, view(0), None, packed),
+            Kind::Scatter(scatter) => scatter.pack(weight, packed),
         }
     }
 

@@ -15,6 +15,7 @@ mod merged;
 pub(crate) mod pack;
 pub(crate) mod panels;
 mod pass;
+mod scatter;
 mod source;
 pub(crate) mod tile;
 mod transpose;
@@ -55,6 +56,7 @@ enum Kind {
     Depthwise(depthwise::Depthwise),
     Grouped(grouped::Grouped),
     Winograd(winograd::Winograd),
+    Scatter(scatter::Scatter),
 }
 
 impl Kind {
@@ -64,6 +66,7 @@ impl Kind {
             Kind::Direct(_) => "direct",
             Kind::Depthwise(_) => "depthwise",
             Kind::Grouped(_) => "grouped",
+            Kind::Scatter(_) => "scatter",
             Kind::Winograd(winograd) => match winograd.variant() {
                 winograd::Variant::F2 => "winograd 2x2",
                 winograd::Variant::F4 => "winograd 4x4",
@@ -77,6 +80,7 @@ impl Kind {
             Kind::Depthwise(depthwise) => depthwise.packed_len(),
             Kind::Grouped(grouped) => grouped.packed_len(),
             Kind::Winograd(winograd) => winograd.packed_len(),
+            Kind::Scatter(scatter) => scatter.packed_len(),
         }
     }
 
@@ -86,6 +90,7 @@ impl Kind {
             Kind::Depthwise(_) => 0,
             Kind::Grouped(grouped) => grouped.scratch_len(threads),
             Kind::Winograd(winograd) => winograd.scratch_len(threads),
+            Kind::Scatter(scatter) => scatter.scratch_len(threads),
         }
     }
 
@@ -95,6 +100,7 @@ impl Kind {
             Kind::Depthwise(depthwise) => depthwise.run(pool, run),
             Kind::Grouped(grouped) => grouped.run(pool, run),
             Kind::Winograd(winograd) => winograd.run(pool, run),
+            Kind::Scatter(scatter) => scatter.run(pool, run),
         }
     }
 }

@@ -220,6 +220,9 @@ fn cases() -> Vec<ConvGeometry> {
         geometry([2, 10, 6, 5], 20, 10, square(3).padding(1)),
         geometry([1, 15, 6, 9], 10, 5, Window { padding: lopsided, ..square(3) }),
         geometry([3, 72, 4, 4], 48, 3, square(3).stride(2).padding(1)),
+        geometry([8, 20, 7, 6], 18, 1, square(5)),
+        geometry([9, 3, 13, 15], 20, 1, square(7).stride(2).padding(3)),
+        geometry([8, 5, 30, 33], 17, 1, Window { padding: lopsided, dilation: [1, 2], ..square(5) }),
     ]
 }
 
@@ -253,6 +256,15 @@ fn weight_gradient_agrees_with_the_loop_nest() {
                 check_weight_grad(g, isa, InputLayout::Plain);
             }
         }
+    }
+}
+
+#[test]
+fn few_channels_are_scattered() {
+    for g in cases() {
+        let algorithm = ConvInputGrad::new(g, Isa::detect()).map(|recipe| recipe.algorithm());
+        let few = g.batch >= 8;
+        assert_eq!(algorithm == Some("scatter"), few, "{g:?}: {algorithm:?}");
     }
 }
 
