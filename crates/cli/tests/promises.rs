@@ -92,7 +92,9 @@ fn json_of_bench() {
         let keys = ["median_ms", "p10_ms", "p90_ms", "images_per_second", "gflops", "peak_gflops"];
         assert_keys(&report, &keys);
         assert_keys(&report, &["fraction_of_peak", "planned_bytes"]);
-        assert_keys(&report["layers"][0], &["name", "kernel", "ms"]);
+        assert_keys(&report["layers"][0], &["name", "kernel", "ms", "gflops", "fraction_of_peak"]);
+        assert_keys(&report["layers"][0], &["bytes", "gigabytes_per_second", "fraction_of_bandwidth"]);
+        assert!(report["memory_gigabytes_per_second"].as_f64().unwrap() > 0.0);
         if cfg!(target_os = "linux") {
             assert_keys(&report, &["real_bytes"]);
         }

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use ocellus::machine::{ThreadPool, peak_flops};
+use ocellus::machine::{ThreadPool, memory_read_bandwidth, peak_flops};
 use ocellus::train::{LABEL, Optimiser, StepGraphs, StepSetup};
 use ocellus::{Graph, Options, Session, StepTime, Weights};
 use serde_json::{Value, json};
@@ -28,8 +28,11 @@ Examples:
   ocellus bench resnet20 --batch 128 --mode train --per-layer
 
 A training step is forward, backward and an update of SGD with momentum. GFLOP/s count two operations for each
-multiply-accumulate of convolutions and linear layers. real_bytes is how much the process's peak resident size grew
-while the network was set up and run (Linux only; else null).";
+multiply-accumulate of convolutions and linear layers, done directly: an algorithm that needs fewer, as Winograd's, may
+show more than the machine's peak. With --per-layer, bytes are those of all that a step reads and writes, each once, and
+are compared with what this machine reads from memory, measured beside it: more than 100 % means that they lay in a
+cache. real_bytes is how much the process's peak resident size grew while the network was set up and run (Linux only;
+else null).";
 
 /// What may be said after `ocellus bench`.
 #[derive(Clone, Debug, Args)]
@@ -44,7 +47,7 @@ pub struct BenchArgs {
     /// What is measured
     #[arg(long, value_enum, default_value_t = Mode::Infer)]
     pub mode: Mode,
-    /// Show where the time goes
+    /// Show each step's algorithm, time, and share of this machine's peak and memory bandwidth
     #[arg(long)]
     pub per_layer: bool,
     /// How long to measure
@@ -67,6 +70,8 @@ struct Measured {
     seconds: Vec<f64>,
     flops: f64,
     peak_flops: f64,
+    /// Bytes per second read from memory; measured only where layers are shown.
+    bandwidth: Option<f64>,
     planned_bytes: u64,
     real_bytes: Option<u64>,
     layers: Vec<StepTime>,
@@ -106,7 +111,7 @@ fn measure(
     weights: &Weights,
     machine: &Options,
 ) -> anyhow::Result<Measured> {
-    let peak_before = peak(machine);
+    let limits_before = Limits::measure(args, machine);
     memory::forget_peak();
     let before = memory::resident();
     let mut session = Session::new(graph, machine)?;
@@ -118,13 +123,27 @@ fn measure(
     let planned_bytes = session.planned_bytes() as u64;
     drop(session);
     let flops = 2.0 * graph.cost().macs as f64;
-    let peak_flops = peak_before.max(peak(machine));
-    Ok(Measured { seconds, flops, peak_flops, planned_bytes, real_bytes, layers })
+    let Limits { peak_flops, bandwidth } = limits_before.better(Limits::measure(args, machine));
+    Ok(Measured { seconds, flops, peak_flops, bandwidth, planned_bytes, real_bytes, layers })
 }
 
-/// Operations per second at best, with as many threads.
-fn peak(machine: &Options) -> f64 {
-    peak_flops(&ThreadPool::new(machine.threads), machine.isa)
+/// What the machine does at best, with as many threads.
+struct Limits {
+    peak_flops: f64,
+    bandwidth: Option<f64>,
+}
+
+impl Limits {
+    fn measure(args: &BenchArgs, machine: &Options) -> Limits {
+        let pool = ThreadPool::new(machine.threads);
+        let bandwidth = args.per_layer.then(|| memory_read_bandwidth(&pool, machine.isa));
+        Limits { peak_flops: peak_flops(&pool, machine.isa), bandwidth }
+    }
+
+    fn better(self, other: Limits) -> Limits {
+        let bandwidth = self.bandwidth.zip(other.bandwidth).map(|(a, b)| a.max(b));
+        Limits { peak_flops: self.peak_flops.max(other.peak_flops), bandwidth }
+    }
 }
 
 /// Images between -1 and 1, labels within the classes, and a learning rate of 0, which costs as much as any other.
@@ -189,20 +208,29 @@ fn to_json(args: &BenchArgs, measured: &Measured) -> Value {
         "runs": measured.seconds.len(),
     });
     if args.per_layer {
-        report["layers"] = measured.layers.iter().map(|step| layer_json(step, measured.peak_flops)).collect();
+        report["memory_gigabytes_per_second"] = measured.bandwidth.map(|bandwidth| bandwidth / 1e9).into();
+        report["layers"] = measured.layers.iter().map(|step| layer_json(step, measured)).collect();
     }
     report
 }
 
-fn layer_json(step: &StepTime, peak: f64) -> Value {
-    let flops = 2.0 * step.macs as f64 / step.seconds.max(1e-12);
+/// Operations and bytes per second of a step.
+fn rates(step: &StepTime) -> (f64, f64) {
+    let seconds = step.seconds.max(1e-12);
+    (2.0 * step.macs as f64 / seconds, step.bytes as f64 / seconds)
+}
+
+fn layer_json(step: &StepTime, measured: &Measured) -> Value {
+    let (flops, bytes) = rates(step);
     json!({
         "name": step.name,
         "kernel": step.kernel,
         "ms": step.seconds * 1e3,
         "gflops": flops / 1e9,
-        "fraction_of_peak": flops / peak,
-        "gigabytes_per_second": step.bytes as f64 / step.seconds.max(1e-12) / 1e9,
+        "fraction_of_peak": flops / measured.peak_flops,
+        "bytes": step.bytes,
+        "gigabytes_per_second": bytes / 1e9,
+        "fraction_of_bandwidth": measured.bandwidth.map(|bandwidth| bytes / bandwidth),
     })
 }
 
@@ -239,23 +267,28 @@ fn print_layers(measured: &Measured) {
     let width = |pick: fn(&StepTime) -> &str, head: &str| {
         measured.layers.iter().map(|step| pick(step).chars().count()).max().unwrap_or(0).max(head.len())
     };
-    let (names, kernels) = (width(|s| &s.name, "step"), width(|s| &s.kernel, "kernel"));
+    let (names, kernels) = (width(|s| &s.name, "step"), width(|s| &s.kernel, "algorithm"));
     console::say(&format!(
-        "{:<names$}  {:<kernels$}  {:>9}  {:>6}  {:>8}  {:>7}  {:>6}",
-        "step", "kernel", "ms", "share", "GFLOP/s", "of peak", "GB/s"
+        "{:<names$}  {:<kernels$}  {:>9}  {:>6}  {:>8}  {:>7}  {:>9}  {:>6}  {:>12}",
+        "step", "algorithm", "ms", "share", "GFLOP/s", "of peak", "MB", "GB/s", "of bandwidth"
     ));
     for step in &measured.layers {
-        let flops = 2.0 * step.macs as f64 / step.seconds.max(1e-12);
+        let (flops, bytes) = rates(step);
         console::say(&format!(
-            "{:<names$}  {:<kernels$}  {:>9.3}  {:>6}  {:>8.1}  {:>7}  {:>6.1}",
+            "{:<names$}  {:<kernels$}  {:>9.3}  {:>6}  {:>8.1}  {:>7}  {:>9.3}  {:>6.1}  {:>12}",
             step.name,
             step.kernel,
             step.seconds * 1e3,
             words::percent(step.seconds / total),
             flops / 1e9,
             words::percent(flops / measured.peak_flops),
-            step.bytes as f64 / step.seconds.max(1e-12) / 1e9
+            step.bytes as f64 / 1e6,
+            bytes / 1e9,
+            measured.bandwidth.map_or(String::new(), |bandwidth| words::percent(bytes / bandwidth))
         ));
+    }
+    if let Some(bandwidth) = measured.bandwidth {
+        console::say(&format!("memory reads at {:.1} GB/s", bandwidth / 1e9));
     }
     console::say("");
 }

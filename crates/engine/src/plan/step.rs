@@ -464,15 +464,23 @@ impl Kernel {
             Kernel::Conv { recipe, .. } => match recipe.algorithm() {
                 "direct" => "conv direct",
                 "depthwise" => "conv depthwise",
-                _ => "conv winograd",
+                "grouped" => "conv grouped",
+                "winograd 2x2" => "conv winograd 2x2",
+                _ => "conv winograd 4x4",
             },
             Kernel::ConvInputGrad { recipe, .. } => match recipe.algorithm() {
-                "direct" | "depthwise" | "grouped" => "conv input grad",
-                _ => "winograd input grad",
+                "direct" => "input grad direct",
+                "depthwise" => "input grad depthwise",
+                "grouped" => "input grad grouped",
+                "scatter" => "input grad scatter",
+                "winograd 2x2" => "input grad winograd 2x2",
+                _ => "input grad winograd 4x4",
             },
             Kernel::ConvWeightGrad(recipe) => match recipe.algorithm() {
-                "winograd 4x4" => "winograd weight grad",
-                _ => "conv weight grad",
+                "direct" => "weight grad direct",
+                "depthwise" => "weight grad depthwise",
+                "grouped" => "weight grad grouped",
+                _ => "weight grad winograd 4x4",
             },
         }
     }
