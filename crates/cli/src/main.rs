@@ -9,7 +9,9 @@ mod commands;
 mod console;
 mod memory;
 mod network;
+mod practice;
 mod progress;
+mod signals;
 mod words;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use ocellus::train::{EpochRecord, EpochTime, Start, StepReport, Watch};
 
-use crate::{console, memory, words};
+use crate::{console, memory, signals, words};
 
 /// Prints what a run tells.
 pub struct Display {
@@ -112,6 +112,10 @@ impl Watch for Display {
             time.images_per_second,
             words::clock(self.seconds_left(epoch.epoch))
         ));
+    }
+
+    fn wants_stop(&mut self) -> bool {
+        signals::asked_to_stop()
     }
 
     fn note(&mut self, text: &str) {

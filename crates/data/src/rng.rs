@@ -23,6 +23,8 @@ pub enum Stream {
     Statistics = 4,
     /// Whether a sample is first mirrored in the first epoch or in the second.
     Mirror = 5,
+    /// How the images of one batch are mixed.
+    Mix = 6,
 }
 
 /// A counter-based generator for one (seed, stream, epoch, sample).

@@ -102,7 +102,7 @@ pub mod formats {
 pub mod train {
     pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, recipe, schedule, solver};
     pub use ocellus_train::{
-        BUILT_IN, Choices, EpochRecord, EpochTime, Guess, Images, LABEL, Optimiser, Outcome, Predictor,
+        BUILT_IN, Choices, Clip, Practice, Preset, RateCurve, RatePoint, Rule, TARGET, find_rate, was_stopped, EpochRecord, EpochTime, Guess, Images, LABEL, Optimiser, Outcome, Predictor,
         Prepared, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TrainConfig, TrainError,
         Validator, Watch, begin, kind_of, match_classes, preprocess_of, resume, start, with_scores,
     };

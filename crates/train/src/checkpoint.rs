@@ -113,6 +113,11 @@ impl Checkpoint {
         }
     }
 
+    /// The checkpoint in one file; `None` if there is no such file.
+    pub fn at(path: &Path) -> Result<Option<Checkpoint>, FormatError> {
+        read(path)
+    }
+
     /// The file's bytes.
     pub fn encode(&self) -> io::Result<Vec<u8>> {
         let header = Header { identity: self.identity.clone(), progress: self.progress.clone() };

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::optimiser::Optimiser;
+use crate::practice::Practice;
 use crate::run_folder::RunFolder;
 use crate::schedule::{Length, Schedule};
 use crate::stepper::StepSetup;
@@ -45,6 +46,9 @@ pub struct TrainConfig {
     pub checkpoint_seconds: f64,
     /// And after this many steps, if above 0; default 0. Each epoch ends with one in any case.
     pub checkpoint_steps: u64,
+    /// Seconds after which a process stops training; default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_limit: Option<f64>,
     /// How the learning rate moves.
     pub schedule: Schedule,
     /// What updates the parameters.
@@ -53,6 +57,9 @@ pub struct TrainConfig {
     pub preprocess: Preprocess,
     /// Random changes to training images.
     pub augment: Augment,
+    /// What the user added to the recipe.
+    #[serde(default, skip_serializing_if = "Practice::is_default")]
+    pub practice: Practice,
 }
 
 impl TrainConfig {
@@ -83,7 +90,12 @@ impl TrainConfig {
         if i64::try_from(self.seed).is_err() {
             return fault(format!("the seed must be below 2^63, got {}", self.seed));
         }
+        if let Some(seconds) = self.time_limit.filter(|s| !(s.is_finite() && *s > 0.0)) {
+            return fault(format!("the time limit must be above 0 seconds, got {seconds}"));
+        }
         self.optimiser.validate()?;
+        self.schedule.validate()?;
+        self.practice.validate(self.classes.len())?;
         self.preprocess.validate()?;
         Ok(self.augment.validate()?)
     }
@@ -91,10 +103,13 @@ impl TrainConfig {
     /// The optimiser step, its batch cut into parts.
     pub fn step(&self) -> StepSetup {
         StepSetup {
-            part: self.batch / self.accumulate,
             parts: self.accumulate,
             smoothing: self.label_smoothing,
-            optimiser: self.optimiser,
+            clip: self.practice.clip(),
+            ema: self.practice.ema,
+            soft: self.practice.is_soft(),
+            frozen_statistics: self.practice.freeze_statistics,
+            ..StepSetup::new(self.batch / self.accumulate, self.optimiser)
         }
     }
 
@@ -105,8 +120,13 @@ impl TrainConfig {
 
     /// CRC-32 of the settings that numbers depend on: all but where the data lies and when checkpoints are written.
     pub fn identity(&self) -> Result<u32, TrainError> {
-        let same =
-            TrainConfig { data: String::new(), checkpoint_seconds: 1.0, checkpoint_steps: 0, ..self.clone() };
+        let same = TrainConfig {
+            data: String::new(),
+            checkpoint_seconds: 1.0,
+            checkpoint_steps: 0,
+            time_limit: None,
+            ..self.clone()
+        };
         Ok(crc32fast::hash(same.to_toml()?.as_bytes()))
     }
 
@@ -158,16 +178,30 @@ mod tests {
             optimiser: Optimiser::sgd(5e-4),
             preprocess: Preprocess::new(1, [8, 8]),
             augment: Augment { kind: AugmentKind::PadCrop { pad: 1 }, flip: false },
+            practice: Practice::default(),
+            time_limit: None,
         }
     }
 
     #[test]
     fn toml_comes_back_the_same() {
-        for optimiser in [Optimiser::sgd(5e-4), Optimiser::adamw(0.01), Optimiser::muon(0.01)] {
-            for schedule in [Schedule::Constant, Schedule::cosine(1.0), Schedule::one_cycle()] {
+        let practice = Practice {
+            ema: Some(0.99),
+            patience: Some(3),
+            class_weights: Some("auto".into()),
+            lr_mult: vec!["a.*=0.5".into()],
+            freeze: vec!["1".into(), "b".into()],
+            ..Practice::default()
+        };
+        let lars = Optimiser::adaptive(crate::adaptive::Rule::Lars, 0.0);
+        let marks = Schedule::MultiStep { marks: vec![1.0, 2.5], factor: 0.1 };
+        for optimiser in [Optimiser::sgd(5e-4), Optimiser::adamw(0.01), Optimiser::muon(0.01), lars] {
+            for schedule in [Schedule::Constant, Schedule::cosine(1.0), Schedule::one_cycle(), marks.clone()] {
                 for kind in [AugmentKind::None, AugmentKind::random_resized_crop()] {
                     let augment = Augment { kind, flip: true };
-                    let config = TrainConfig { optimiser, schedule, augment, ..sample() };
+                    let practice = practice.clone();
+                    let config =
+                        TrainConfig { optimiser, schedule: schedule.clone(), augment, practice, ..sample() };
                     let text = config.to_toml().unwrap();
                     assert_eq!(TrainConfig::from_toml(&text, Path::new("c")).unwrap(), config, "{text}");
                 }

@@ -31,8 +31,8 @@ pub enum TrainError {
     Setting(String),
     /// The numbers stopped being numbers.
     #[error(
-        "{what} at step {step} (epoch {epoch}, learning rate {rate}): training has diverged; the last good checkpoint \
-         is kept, start again with a lower --lr"
+        "{what} at step {step} (epoch {epoch}, learning rate {rate}): training has diverged{}; the last good checkpoint \
+         is kept, start again with a lower --lr", after_tries(*.rollbacks)
     )]
     NonFinite {
         /// "the loss is NaN", "velocity/conv1.weight is no longer finite".
@@ -43,6 +43,18 @@ pub enum TrainError {
         epoch: usize,
         /// Learning rate of that step.
         rate: f32,
+        /// How often training went back before it gave up.
+        rollbacks: u32,
+    },
+    /// Someone wished the run to stop.
+    #[error("stopped at epoch {epoch}, step {step}, as was asked; nothing is lost: go on with ocellus train --resume {}", .run.display())]
+    Stopped {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Optimiser steps done.
+        step: u64,
+        /// The run folder.
+        run: PathBuf,
     },
     /// A checkpoint (or another file of the run folder) could not be written.
     #[error("epoch {epoch}, step {step}: {source}; the run stops here and can be continued with: ocellus train --resume {}", .run.display())]
@@ -66,6 +78,14 @@ pub enum TrainError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+fn after_tries(rollbacks: u32) -> String {
+    match rollbacks {
+        0 => String::new(),
+        1 => " again at half the rate".into(),
+        n => format!(" for the {}th time, each at half the rate of the one before", n + 1).replace("3th", "3rd"),
+    }
 }
 
 impl TrainError {

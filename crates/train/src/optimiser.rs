@@ -13,6 +13,7 @@ use ocellus_tensor::Shape;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
+use crate::adaptive::{AdaptiveStep, Rule};
 
 /// The scalar input that carries the learning rate.
 pub const RATE: &str = "lr";
@@ -64,7 +65,31 @@ pub enum Optimiser {
         sgd_momentum: f32,
         /// SGD's L2 penalty.
         sgd_weight_decay: f32,
+        /// Leave parameters of rank 1 without decay.
+        #[serde(default, skip_serializing_if = "is_false")]
+        no_decay_on_bias_and_norm: bool,
     },
+    /// A rule with rates of its own for numbers or parameters (see [`Rule`]).
+    Adaptive {
+        /// Which one.
+        rule: Rule,
+        /// Share of the old first moment or velocity kept.
+        momentum: f32,
+        /// Share of the old second moment kept.
+        decay: f32,
+        /// Added to roots.
+        eps: f32,
+        /// LARS's and LAMB's factor of a parameter's length.
+        trust: f32,
+        /// Weight decay.
+        weight_decay: f32,
+        /// Leave parameters of rank 1 without decay.
+        no_decay_on_bias_and_norm: bool,
+    },
+}
+
+fn is_false(x: &bool) -> bool {
+    !x
 }
 
 impl Optimiser {
@@ -93,7 +118,85 @@ impl Optimiser {
             sgd_rate: 5.0,
             sgd_momentum: 0.9,
             sgd_weight_decay: 5e-4,
+            no_decay_on_bias_and_norm: false,
         }
+    }
+
+    /// An adaptive rule with the constants of its paper (RMSProp's share is 0.99, as PyTorch's), and this weight decay
+    /// on parameters of rank 2 and more.
+    pub fn adaptive(rule: Rule, weight_decay: f32) -> Self {
+        let (decay, eps, trust) = match rule {
+            Rule::Adam => (0.999, 1e-8, 0.0),
+            Rule::RmsProp => (0.99, 1e-8, 0.0),
+            Rule::AdaGrad => (0.0, 1e-10, 0.0),
+            Rule::AdaDelta => (0.9, 1e-6, 0.0),
+            Rule::Lars => (0.0, 0.0, 0.001),
+            Rule::Lamb => (0.999, 1e-6, 1.0),
+        };
+        Optimiser::Adaptive {
+            rule,
+            momentum: 0.9,
+            decay,
+            eps,
+            trust,
+            weight_decay,
+            no_decay_on_bias_and_norm: true,
+        }
+    }
+
+    /// The rule, if it is an adaptive one.
+    pub fn rule(&self) -> Option<Rule> {
+        match *self {
+            Optimiser::Adaptive { rule, .. } => Some(rule),
+            _ => None,
+        }
+    }
+
+    /// Momentum, 0 where there is none to choose.
+    pub fn momentum(&self) -> f32 {
+        match *self {
+            Optimiser::Sgd { momentum, .. } | Optimiser::Muon { momentum, .. } => momentum,
+            Optimiser::Adaptive { rule: Rule::Lars, momentum, .. } => momentum,
+            _ => 0.0,
+        }
+    }
+
+    /// Weight decay.
+    pub fn weight_decay_mut(&mut self) -> &mut f32 {
+        let (Optimiser::Sgd { weight_decay, .. }
+        | Optimiser::AdamW { weight_decay, .. }
+        | Optimiser::Muon { weight_decay, .. }
+        | Optimiser::Adaptive { weight_decay, .. }) = self;
+        weight_decay
+    }
+
+    /// Whether biases and norms have no decay.
+    pub fn spares_norms_mut(&mut self) -> &mut bool {
+        let (Optimiser::Sgd { no_decay_on_bias_and_norm, .. }
+        | Optimiser::AdamW { no_decay_on_bias_and_norm, .. }
+        | Optimiser::Muon { no_decay_on_bias_and_norm, .. }
+        | Optimiser::Adaptive { no_decay_on_bias_and_norm, .. }) = self;
+        no_decay_on_bias_and_norm
+    }
+
+    /// The constants of an adaptive rule for a parameter of this rank; rate and step are yet to be set.
+    pub(crate) fn adaptive_step(&self, rank: usize, decay_mult: f32) -> Option<AdaptiveStep> {
+        let Optimiser::Adaptive { rule, momentum, decay, eps, trust, weight_decay, no_decay_on_bias_and_norm } =
+            *self
+        else {
+            return None;
+        };
+        let spared = no_decay_on_bias_and_norm && rank < 2;
+        Some(AdaptiveStep {
+            rule,
+            rate: 0.0,
+            step: 0,
+            momentum: momentum.into(),
+            decay: decay.into(),
+            eps: eps.into(),
+            weight_decay: if spared { 0.0 } else { f64::from(weight_decay * decay_mult) },
+            trust: if rank < 2 { 0.0 } else { trust.into() },
+        })
     }
 
     /// Checks the constants, which may come from a file or a command line.
@@ -104,13 +207,24 @@ impl Optimiser {
         };
         let (Optimiser::Sgd { weight_decay, .. }
         | Optimiser::AdamW { weight_decay, .. }
-        | Optimiser::Muon { weight_decay, .. }) = *self;
+        | Optimiser::Muon { weight_decay, .. }
+        | Optimiser::Adaptive { weight_decay, .. }) = *self;
         if !(0.0..f32::INFINITY).contains(&weight_decay) {
             return fault("weight decay", weight_decay, "at or above 0");
         }
         match *self {
-            Optimiser::Sgd { momentum, .. } | Optimiser::Muon { momentum, .. } if !share(momentum) => {
+            Optimiser::Sgd { momentum, .. }
+            | Optimiser::Muon { momentum, .. }
+            | Optimiser::Adaptive { momentum, .. }
+                if !share(momentum) =>
+            {
                 fault("momentum", momentum, "between 0 and 1")
+            }
+            Optimiser::Adaptive { decay, .. } if !share(decay) => {
+                fault("share of old squares", decay, "between 0 and 1")
+            }
+            Optimiser::Adaptive { eps, trust, .. } if !(eps >= 0.0 && (0.0..1e3).contains(&trust)) => {
+                fault("eps or trust", eps.min(trust), "at or above 0")
             }
             Optimiser::AdamW { beta1, .. } if !share(beta1) => fault("beta1", beta1, "between 0 and 1"),
             Optimiser::AdamW { beta2, .. } if !share(beta2) => fault("beta2", beta2, "between 0 and 1"),
@@ -155,12 +269,18 @@ impl Optimiser {
                 let op = MuonUpdate { momentum, weight_decay: weight_decay * decay_mult, lr_mult };
                 (Op::MuonUpdate(op), vec!["velocity/"])
             }
-            Optimiser::Muon { sgd_rate, sgd_momentum, sgd_weight_decay, .. } => sgd(SgdUpdate {
+            Optimiser::Muon {
+                sgd_rate, sgd_momentum, sgd_weight_decay, no_decay_on_bias_and_norm, ..
+            } => sgd(SgdUpdate {
                 momentum: sgd_momentum,
                 nesterov: true,
-                weight_decay: sgd_weight_decay * decay_mult,
+                weight_decay: decay_of(sgd_weight_decay, no_decay_on_bias_and_norm),
                 lr_mult: lr_mult * sgd_rate,
             }),
+            // Computed outside graphs: this is never asked for (`StepSetup::gathers`), and harmless if it were.
+            Optimiser::Adaptive { .. } => {
+                sgd(SgdUpdate { momentum: 0.0, nesterov: false, weight_decay: 0.0, lr_mult })
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What does a run begin with: a network of the zoo, or a model that has learned before?
 
 use ocellus_data::Preprocess;
-use ocellus_formats::{Model, fit_weights};
+use ocellus_formats::{MatchReport, Model, fit_weights, match_report};
 use ocellus_graph::{Graph, Op, initialise};
 use ocellus_tensor::Weights;
 use ocellus_zoo as zoo;
@@ -81,6 +81,14 @@ impl Origin {
                 let [channels, height, width] = input;
                 Ok(graph.with_batch(1)?.with_input(&name, [1, channels, height, width])?)
             }
+        }
+    }
+
+    /// How the model's tensors meet `net`, if this is a model.
+    pub fn report(&self, net: &Graph) -> Option<MatchReport> {
+        match self {
+            Origin::Zoo(_) => None,
+            Origin::Model(_, model) => Some(match_report(net, &model.weights)),
         }
     }
 

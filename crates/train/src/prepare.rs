@@ -6,9 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::config::{BUILT_IN, TrainConfig};
+use crate::adaptive::Rule;
 use crate::optimiser::Optimiser;
 use crate::origin::Origin;
-use crate::recipe::{self, Facts, OptimiserKind, ScheduleKind};
+use crate::practice::Practice;
+use crate::preset::Preset;
+use crate::recipe::{self, Facts, OptimiserKind, ScheduleConstants, ScheduleKind};
+use crate::schedule::Schedule;
 use crate::source::{Images, Source, kind_of};
 
 /// What the user said; whatever is `None` is decided by the data and [`crate::recipe`].
@@ -28,8 +32,6 @@ pub struct Choices {
     pub accumulate: Option<usize>,
     /// Highest learning rate.
     pub lr: Option<f64>,
-    /// Which optimiser.
-    pub optimiser: Option<OptimiserKind>,
     /// Weight decay of either optimiser.
     pub weight_decay: Option<f32>,
     /// SGD's momentum.
@@ -46,10 +48,26 @@ pub struct Choices {
     pub seed: Option<u64>,
     /// Share of the images that validate, where the data does not say.
     pub val_fraction: Option<f64>,
+    /// Seconds after which the process stops training; without `epochs`, as many epochs as fit into it.
+    pub time_limit: Option<f64>,
+    /// The recipe's batch, halved until a step fits into so many bytes; of no meaning with `batch`.
+    pub batch_bytes: Option<u64>,
+    /// How much to spend.
+    pub preset: Option<Preset>,
+    /// Whether biases and norms decay; by optimiser if absent.
+    pub norm_decay: Option<bool>,
     /// Seconds between checkpoints.
     pub checkpoint_seconds: Option<f64>,
     /// Steps between checkpoints.
     pub checkpoint_steps: Option<u64>,
+    /// Which optimiser.
+    pub optimiser: Option<OptimiserKind>,
+    /// The schedule's constants.
+    #[serde(default)]
+    pub schedule_constants: ScheduleConstants,
+    /// What is added to the recipe.
+    #[serde(default)]
+    pub practice: Practice,
 }
 
 impl Choices {
@@ -71,6 +89,15 @@ impl Choices {
             no_augment: self.no_augment || other.no_augment,
             seed: self.seed.or(other.seed),
             val_fraction: self.val_fraction.or(other.val_fraction),
+            time_limit: self.time_limit.or(other.time_limit),
+            batch_bytes: self.batch_bytes.or(other.batch_bytes),
+            preset: self.preset.or(other.preset),
+            norm_decay: self.norm_decay.or(other.norm_decay),
+            schedule_constants: match self.schedule_constants == ScheduleConstants::default() {
+                true => other.schedule_constants,
+                false => self.schedule_constants,
+            },
+            practice: self.practice.or(other.practice),
             checkpoint_seconds: self.checkpoint_seconds.or(other.checkpoint_seconds),
             checkpoint_steps: self.checkpoint_steps.or(other.checkpoint_steps),
         }
@@ -86,6 +113,8 @@ pub struct Prepared {
     pub images: Images,
     /// The network, for one image.
     pub net: Graph,
+    /// What the recipe decided by, if it did.
+    pub(crate) facts: Option<Facts>,
 }
 
 impl Prepared {
@@ -118,7 +147,7 @@ impl Prepared {
         if let Some(known) = start.preprocess()? {
             config.preprocess = Preprocess { size, ..known };
         }
-        Prepared::checked(config, images, net)
+        Prepared::checked(config, images, net, Some(facts))
     }
 
     /// Opens the data of a configuration that was written down.
@@ -130,11 +159,28 @@ impl Prepared {
         let [height, width] = config.preprocess.size.map(|side| side as usize);
         let start = Origin::of(&config.model)?;
         let net = start.network(config.classes.len(), [config.preprocess.channels, height, width])?;
-        Prepared::checked(config, images, net)
+        Prepared::checked(config, images, net, None)
     }
 
-    fn checked(config: TrainConfig, images: Images, net: Graph) -> Result<Self, TrainError> {
+    /// Decides anew, for `choices` that say more than those before.
+    pub(crate) fn decide(&mut self, choices: &Choices) -> Result<(), TrainError> {
+        let (Some(facts), config) = (&self.facts, &self.config) else { return Ok(()) };
+        let (data, val_fraction, seed) = (config.data.clone(), config.val_fraction, config.seed);
+        let source = Source { data, val_fraction, seed };
+        let preprocess = config.preprocess.clone();
+        let decided = resolve(choices, source, config.model.clone(), facts, &self.images)?;
+        self.config = TrainConfig { preprocess, ..decided };
+        self.config.validate()
+    }
+
+    fn checked(
+        config: TrainConfig,
+        images: Images,
+        net: Graph,
+        facts: Option<Facts>,
+    ) -> Result<Self, TrainError> {
         config.validate()?;
+        config.practice.shape(&net)?;
         if config.batch > images.train.len() {
             let there = images.train.len();
             return Err(TrainError::setting(format!(
@@ -142,7 +188,7 @@ impl Prepared {
                 config.batch, config.data
             )));
         }
-        Ok(Prepared { config, images, net })
+        Ok(Prepared { config, images, net, facts })
     }
 }
 
@@ -153,6 +199,7 @@ fn resolve(
     facts: &Facts,
     images: &Images,
 ) -> Result<TrainConfig, TrainError> {
+    let choices = &choices.preset.map_or_else(|| choices.clone(), |preset| preset.fill(choices.clone(), facts));
     let kind = choices.optimiser.unwrap_or_else(|| recipe::optimiser_kind(facts));
     let accumulate = choices.accumulate.unwrap_or(1);
     let batch = choices.batch.unwrap_or_else(|| recipe::batch(facts).next_multiple_of(accumulate.max(1)));
@@ -175,28 +222,47 @@ fn resolve(
         seed: source.seed,
         checkpoint_seconds: choices.checkpoint_seconds.unwrap_or(60.0),
         checkpoint_steps: choices.checkpoint_steps.unwrap_or(0),
-        schedule: recipe::schedule(choices.schedule.unwrap_or(ScheduleKind::OneCycle), kind, epochs),
+        schedule: schedule_of(choices, kind, epochs)?,
         optimiser: with_constants(recipe::optimiser(kind), choices)?,
         preprocess,
         augment,
+        practice: choices.practice.clone(),
+        time_limit: choices.time_limit,
     })
+}
+
+/// The recipe's schedule with the constants that the user chose.
+fn schedule_of(choices: &Choices, optimiser: OptimiserKind, epochs: usize) -> Result<Schedule, TrainError> {
+    let kind = choices.schedule.unwrap_or(ScheduleKind::OneCycle);
+    let mut schedule = recipe::schedule(kind, optimiser, epochs);
+    choices.schedule_constants.apply(&mut schedule)?;
+    match (&mut schedule, choices.practice.warmup) {
+        (Schedule::Cosine { warmup_epochs, .. }, Some(epochs)) => *warmup_epochs = epochs,
+        (Schedule::OneCycle { rise, .. }, Some(warmup)) => *rise = (warmup / epochs.max(1) as f64).clamp(0.0, 1.0),
+        _ => {}
+    }
+    Ok(schedule)
 }
 
 /// The recipe's optimiser with the constants that the user chose.
 fn with_constants(mut optimiser: Optimiser, choices: &Choices) -> Result<Optimiser, TrainError> {
-    let (Optimiser::Sgd { weight_decay, .. }
-    | Optimiser::AdamW { weight_decay, .. }
-    | Optimiser::Muon { weight_decay, .. }) = &mut optimiser;
-    *weight_decay = choices.weight_decay.unwrap_or(*weight_decay);
+    let decay = optimiser.weight_decay_mut();
+    *decay = choices.weight_decay.unwrap_or(*decay);
+    let spares = optimiser.spares_norms_mut();
+    *spares = choices.norm_decay.map_or(*spares, |decays| !decays);
     match (&mut optimiser, choices.momentum) {
         (Optimiser::Sgd { momentum, nesterov, .. }, Some(chosen)) => {
             (*momentum, *nesterov) = (chosen, *nesterov && chosen > 0.0);
         }
-        (Optimiser::Muon { momentum, .. }, Some(chosen)) => *momentum = chosen,
-        (Optimiser::AdamW { .. }, Some(_)) => {
-            return Err(TrainError::setting(
-                "AdamW has no --momentum; leave it away or use --optimizer sgd or muon",
-            ));
+        (
+            Optimiser::Muon { momentum, .. } | Optimiser::Adaptive { rule: Rule::Lars, momentum, .. },
+            Some(chosen),
+        ) => *momentum = chosen,
+        (Optimiser::AdamW { .. } | Optimiser::Adaptive { .. }, Some(_)) => {
+            return Err(TrainError::setting(format!(
+                "{} has no --momentum; leave it away or use --optimizer sgd, lars or muon",
+                OptimiserKind::of(&optimiser).name()
+            )));
         }
         (_, None) => {}
     }

@@ -18,6 +18,13 @@ pub struct Progress {
     pub parts: u64,
     /// The finished epochs, in order.
     pub history: Vec<EpochRecord>,
+    /// Times that training diverged and went back; each halves the learning rate from there on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rollbacks: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What one epoch showed.
@@ -64,6 +71,11 @@ impl Progress {
     /// The epoch with the highest validation top-1; of equals the one with the lower loss, then the earlier one.
     pub fn best(&self) -> Option<&EpochRecord> {
         self.history.iter().reduce(|best, next| if next.beats(best) { next } else { best })
+    }
+
+    /// Epochs since the best one.
+    pub fn epochs_without_gain(&self) -> usize {
+        self.best().map_or(0, |best| self.epochs() - best.epoch.min(self.epochs()))
     }
 
     /// Counts one part of a step.

@@ -6,6 +6,7 @@
 //! | with normalisation | SGD, Nesterov 0.9, decay 5e-4 | 0.2 at batch 128 | one-cycle rates of Smith and Topin 2018; decay of He et al. 2016 |
 //! | without | SGD, Nesterov 0.9, decay 5e-4 | 0.04 at batch 128 | found by trial on MNIST |
 //! | any | AdamW, decay 0.01 | 0.002 at batch 128 | |
+//! | any | Adam, RMSProp; AdaGrad, LAMB; AdaDelta; LARS | 0.001; 0.01; 1; 4 at batch 128 | their papers |
 //!
 //! SGD's rate is in proportion to the batch (Goyal et al. 2017, section 2.1), AdamW's and Muon's to its root.
 
@@ -13,6 +14,8 @@ use ocellus_data::{Augment, AugmentKind, Preprocess};
 use ocellus_graph::{Graph, Op};
 use serde::{Deserialize, Serialize};
 
+use crate::TrainError;
+use crate::adaptive::Rule;
 use crate::optimiser::Optimiser;
 use crate::schedule::Schedule;
 use crate::source::Kind;
@@ -29,6 +32,35 @@ pub enum OptimiserKind {
     AdamW,
     /// Muon for convolution kernels, Nesterov SGD for the rest.
     Muon,
+    /// An adaptive rule.
+    Adaptive(Rule),
+}
+
+impl OptimiserKind {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            OptimiserKind::Sgd => "sgd",
+            OptimiserKind::AdamW => "adamw",
+            OptimiserKind::Muon => "muon",
+            OptimiserKind::Adaptive(Rule::Adam) => "adam",
+            OptimiserKind::Adaptive(Rule::RmsProp) => "rmsprop",
+            OptimiserKind::Adaptive(Rule::AdaGrad) => "adagrad",
+            OptimiserKind::Adaptive(Rule::AdaDelta) => "adadelta",
+            OptimiserKind::Adaptive(Rule::Lars) => "lars",
+            OptimiserKind::Adaptive(Rule::Lamb) => "lamb",
+        }
+    }
+
+    /// The kind of an optimiser with constants.
+    pub fn of(optimiser: &Optimiser) -> Self {
+        match optimiser {
+            Optimiser::Sgd { .. } => OptimiserKind::Sgd,
+            Optimiser::AdamW { .. } => OptimiserKind::AdamW,
+            Optimiser::Muon { .. } => OptimiserKind::Muon,
+            Optimiser::Adaptive { rule, .. } => OptimiserKind::Adaptive(*rule),
+        }
+    }
 }
 
 /// Which schedule, its constants left to the recipe.
@@ -40,6 +72,94 @@ pub enum ScheduleKind {
     Cosine,
     /// See [`Schedule::OneCycle`].
     OneCycle,
+    /// See [`Schedule::Step`].
+    Step,
+    /// See [`Schedule::MultiStep`].
+    MultiStep,
+    /// See [`Schedule::Exponential`].
+    Exponential,
+    /// See [`Schedule::Polynomial`].
+    Polynomial,
+    /// See [`Schedule::Inverse`].
+    Inverse,
+    /// See [`Schedule::Plateau`].
+    Plateau,
+}
+
+impl ScheduleKind {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScheduleKind::Constant => "constant",
+            ScheduleKind::Cosine => "cosine",
+            ScheduleKind::OneCycle => "one-cycle",
+            ScheduleKind::Step => "step",
+            ScheduleKind::MultiStep => "multi-step",
+            ScheduleKind::Exponential => "exponential",
+            ScheduleKind::Polynomial => "polynomial",
+            ScheduleKind::Inverse => "inverse",
+            ScheduleKind::Plateau => "plateau",
+        }
+    }
+}
+
+/// A schedule's constants, where the user chose them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScheduleConstants {
+    /// Epochs at which a multi-step changes; the first alone is the period of a step, and the patience of a plateau.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub milestones: Vec<f64>,
+    /// The factor of each change; of an inverse, how soon it falls.
+    pub gamma: Option<f64>,
+    /// The power of a polynomial or an inverse.
+    pub power: Option<f64>,
+}
+
+impl ScheduleConstants {
+    /// Those given to `schedule`, all else as the recipe has it.
+    ///
+    /// Errors: a constant that it has no use for.
+    pub fn apply(&self, schedule: &mut Schedule) -> Result<(), TrainError> {
+        let name = schedule.name();
+        let mut left = self.clone();
+        let mut marks = std::mem::take(&mut left.milestones);
+        let mut first = || if marks.is_empty() { None } else { Some(marks.remove(0)) };
+        match schedule {
+            Schedule::Step { every, factor } => {
+                *every = first().unwrap_or(*every);
+                *factor = left.gamma.take().unwrap_or(*factor);
+            }
+            Schedule::MultiStep { marks: own, factor } => {
+                if !marks.is_empty() {
+                    *own = std::mem::take(&mut marks);
+                }
+                *factor = left.gamma.take().unwrap_or(*factor);
+            }
+            Schedule::Exponential { factor } => *factor = left.gamma.take().unwrap_or(*factor),
+            Schedule::Polynomial { power } => *power = left.power.take().unwrap_or(*power),
+            Schedule::Inverse { gamma, power } => {
+                *gamma = left.gamma.take().unwrap_or(*gamma);
+                *power = left.power.take().unwrap_or(*power);
+            }
+            Schedule::Plateau { factor, patience } => {
+                *patience = first().map_or(*patience, |epochs| epochs.max(0.0) as usize);
+                *factor = left.gamma.take().unwrap_or(*factor);
+            }
+            Schedule::Constant | Schedule::Cosine { .. } | Schedule::OneCycle { .. } => {}
+        }
+        let unused = [
+            ("--milestones", !marks.is_empty()),
+            ("--gamma", left.gamma.is_some()),
+            ("--power", left.power.is_some()),
+        ];
+        match unused.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(TrainError::setting(format!(
+                "{option} means nothing to the schedule {name}; leave it away, or choose another --schedule"
+            ))),
+            None => schedule.validate(),
+        }
+    }
 }
 
 /// What the defaults depend on.
@@ -98,6 +218,14 @@ pub fn rate(optimiser: OptimiserKind, facts: &Facts, batch: usize) -> f64 {
     match (optimiser, facts.normalised) {
         (OptimiserKind::AdamW, _) => 0.002 * share.sqrt(),
         (OptimiserKind::Muon, _) => 0.03 * (batch as f64 / 64.0).sqrt(),
+        (OptimiserKind::Adaptive(rule), normalised) => match rule {
+            Rule::Adam | Rule::RmsProp => 0.001 * share.sqrt(),
+            Rule::AdaGrad => 0.01 * share.sqrt(),
+            Rule::AdaDelta => 1.0,
+            // With the trust of 0.001, Goyal's rates times ten or more (You et al. 2017, table 2).
+            Rule::Lars => if normalised { 4.0 * share } else { 1.0 * share },
+            Rule::Lamb => 0.01 * share.sqrt(),
+        },
         (OptimiserKind::Sgd, true) => 0.2 * share,
         (OptimiserKind::Sgd, false) => 0.04 * share,
     }
@@ -109,6 +237,11 @@ pub fn optimiser(kind: OptimiserKind) -> Optimiser {
         OptimiserKind::Sgd => Optimiser::sgd(5e-4),
         OptimiserKind::AdamW => Optimiser::adamw(0.01),
         OptimiserKind::Muon => Optimiser::muon(0.02),
+        OptimiserKind::Adaptive(Rule::Lamb) => Optimiser::adaptive(Rule::Lamb, 0.01),
+        OptimiserKind::Adaptive(rule @ (Rule::Lars | Rule::RmsProp | Rule::Adam)) => {
+            Optimiser::adaptive(rule, 1e-4)
+        }
+        OptimiserKind::Adaptive(rule) => Optimiser::adaptive(rule, 0.0),
     }
 }
 
@@ -121,6 +254,17 @@ pub fn schedule(kind: ScheduleKind, optimiser: OptimiserKind, epochs: usize) -> 
             Schedule::OneCycle { rise: 0.15, start: 0.1, end: 0.0 }
         }
         ScheduleKind::OneCycle => Schedule::one_cycle(),
+        // Thirds, as for ImageNet's 90 epochs (He et al. 2016); half and three quarters, as for CIFAR (there, 4.2).
+        ScheduleKind::Step => Schedule::Step { every: epochs as f64 / 3.0, factor: 0.1 },
+        ScheduleKind::MultiStep => {
+            Schedule::MultiStep { marks: vec![0.5 * epochs as f64, 0.75 * epochs as f64], factor: 0.1 }
+        }
+        // Down to a hundredth.
+        ScheduleKind::Exponential => Schedule::Exponential { factor: 0.01_f64.powf(1.0 / epochs.max(1) as f64) },
+        ScheduleKind::Polynomial => Schedule::Polynomial { power: 1.0 },
+        // Caffe's LeNet.
+        ScheduleKind::Inverse => Schedule::Inverse { gamma: 1e-4, power: 0.75 },
+        ScheduleKind::Plateau => Schedule::Plateau { factor: 0.1, patience: 3 },
     }
 }
 

@@ -8,13 +8,17 @@ use crate::TrainError;
 use crate::checkpoint::{Checkpoint, Found};
 use crate::config::TrainConfig;
 use crate::fit::{Beginning, Fit, identity_of};
-use crate::optimiser::Optimiser;
+use crate::origin::Origin;
+use crate::practice::Practice;
 use crate::prepare::{Choices, Prepared};
 use crate::progress::EpochRecord;
 use crate::recipe::{OptimiserKind, ScheduleKind};
 use crate::run_folder::RunFolder;
 use crate::schedule::Schedule;
 use crate::watch::Watch;
+
+/// Lines of the report on a model's tensors that are told; its file has them all.
+const REPORTED: usize = 12;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +52,9 @@ pub fn begin(
         let _ = std::fs::remove_file(run.request());
         let _ = std::fs::remove_dir(run.path());
     }
-    start(&prepared?, run, options, watch)
+    let mut prepared = prepared?;
+    prepared.adapt(choices, options, watch)?;
+    start(&prepared, run, options, watch)
 }
 
 /// Starts the run `prepared` in the empty folder `run` and trains to the end.
@@ -62,6 +68,7 @@ pub fn start(
     watch: &mut dyn Watch,
 ) -> Result<Outcome, TrainError> {
     prepared.images.notes.iter().for_each(|note| watch.note(note));
+    tell_origin(prepared, run, watch)?;
     let fit = Fit::new(prepared, run, options, Beginning::fresh(prepared), watch)?;
     if let Some(lists) = &prepared.images.drawn {
         run.write(&run.split(), lists)?;
@@ -69,6 +76,16 @@ pub fn start(
     // Last, since it is what makes the folder a run.
     run.write(&run.config(), &prepared.config.to_toml()?)?;
     fit.finish()
+}
+
+/// Where a run begins with a model: how each of its tensors met the network, in a file and in short.
+fn tell_origin(prepared: &Prepared, run: &RunFolder, watch: &mut dyn Watch) -> Result<(), TrainError> {
+    let Some(report) = Origin::of(&prepared.config.model)?.report(&prepared.net) else { return Ok(()) };
+    run.write(&run.matched(), &format!("{report}\n"))?;
+    let text = report.to_string();
+    let other = text.lines().filter(|line| !line.starts_with("matched") && !line.starts_with("ignored"));
+    other.take(REPORTED).for_each(|line| watch.note(&line.split_whitespace().collect::<Vec<_>>().join(" ")));
+    Ok(())
 }
 
 /// Goes on with the run in `run` from its newest whole checkpoint (or from the beginning, if it has none yet), to the
@@ -83,6 +100,7 @@ pub fn resume(
     watch: &mut dyn Watch,
 ) -> Result<Outcome, TrainError> {
     run.clean();
+    let _ = std::fs::remove_file(run.stopped());
     if !run.config().is_file() {
         return begin(&choices.clone().or(requested(run)?), run, options, watch);
     }
@@ -103,6 +121,12 @@ pub fn resume(
         }
     };
     Fit::new(&prepared, run, options, beginning, watch)?.finish()
+}
+
+/// Whether `run` was asked to stop, and was started with exactly these choices: then the next start goes on with it.
+pub fn was_stopped(run: &RunFolder, choices: &Choices) -> bool {
+    let asked = toml::to_string(choices).ok();
+    run.stopped().is_file() && asked.is_some() && std::fs::read_to_string(run.request()).ok() == asked
 }
 
 /// What a run that was killed while it read its data had been asked for.
@@ -152,8 +176,20 @@ fn apply(choices: &Choices, config: &mut TrainConfig, run: &RunFolder) -> Result
         config.data.clone_from(data);
     }
     config.checkpoint_seconds = choices.checkpoint_seconds.unwrap_or(config.checkpoint_seconds);
+    config.time_limit = choices.time_limit.or(config.time_limit);
     config.checkpoint_steps = choices.checkpoint_steps.unwrap_or(config.checkpoint_steps);
     Ok(())
+}
+
+/// The first practice that was asked for and is not the run's.
+fn first_other_practice(asked: &Practice, is: &Practice) -> Option<(&'static str, String, String)> {
+    let merged = asked.clone().or(is.clone());
+    let tables = [&merged, is].map(|practice| toml::Table::try_from(practice).unwrap_or_default());
+    let [merged, is] = tables;
+    let told = |value: Option<&toml::Value>| value.map_or("absent".into(), toml::Value::to_string);
+    let other = merged.keys().find(|key| merged.get(*key) != is.get(*key))?;
+    let option = Practice::OPTIONS.iter().find(|option| option[2..].replace('-', "_") == *other);
+    Some((option.copied().unwrap_or("a practice"), told(is.get(other)), told(merged.get(other))))
 }
 
 /// The first setting that was asked for and is not the run's: option, the run's value, the value asked for.
@@ -165,26 +201,17 @@ fn first_conflict(choices: &Choices, config: &TrainConfig) -> Option<(&'static s
     ) -> Option<(&'static str, String, String)> {
         asked.filter(|asked| *asked != is).map(|asked| (what, is.to_string(), asked.to_string()))
     }
-    let (optimiser, decay, momentum) = match config.optimiser {
-        Optimiser::Sgd { weight_decay, momentum, .. } => ("sgd", weight_decay, momentum),
-        Optimiser::AdamW { weight_decay, .. } => ("adamw", weight_decay, 0.0),
-        Optimiser::Muon { weight_decay, momentum, .. } => ("muon", weight_decay, momentum),
+    let mut optimiser = config.optimiser;
+    let momentum = optimiser.momentum();
+    let (decay, spares) = (*optimiser.weight_decay_mut(), *optimiser.spares_norms_mut());
+    let asked_optimiser = choices.optimiser.map(OptimiserKind::name);
+    let asked_schedule = choices.schedule.map(ScheduleKind::name);
+    let constants = |schedule: &Schedule| format!("{schedule:?}");
+    let mut asked_constants = config.schedule.clone();
+    let asked_constants = match choices.schedule_constants.apply(&mut asked_constants) {
+        Ok(()) => constants(&asked_constants),
+        Err(_) => "other constants".into(),
     };
-    let schedule = match config.schedule {
-        Schedule::Constant => "constant",
-        Schedule::Cosine { .. } => "cosine",
-        Schedule::OneCycle { .. } => "one-cycle",
-    };
-    let asked_optimiser = choices.optimiser.map(|kind| match kind {
-        OptimiserKind::Sgd => "sgd",
-        OptimiserKind::AdamW => "adamw",
-        OptimiserKind::Muon => "muon",
-    });
-    let asked_schedule = choices.schedule.map(|kind| match kind {
-        ScheduleKind::Constant => "constant",
-        ScheduleKind::Cosine => "cosine",
-        ScheduleKind::OneCycle => "one-cycle",
-    });
     let asked_augment = choices.no_augment.then_some("off");
     let augment = if config.augment.is_none() { "off" } else { "on" };
     differs("--model", choices.model.as_deref(), config.model.as_str())
@@ -192,13 +219,16 @@ fn first_conflict(choices: &Choices, config: &TrainConfig) -> Option<(&'static s
         .or_else(|| differs("--batch", choices.batch, config.batch))
         .or_else(|| differs("--accumulate", choices.accumulate, config.accumulate))
         .or_else(|| differs("--lr", choices.lr, config.lr))
-        .or_else(|| differs("--optimizer", asked_optimiser, optimiser))
+        .or_else(|| differs("--optimizer", asked_optimiser, OptimiserKind::of(&config.optimiser).name()))
         .or_else(|| differs("--weight-decay", choices.weight_decay, decay))
         .or_else(|| differs("--momentum", choices.momentum, momentum))
-        .or_else(|| differs("--schedule", asked_schedule, schedule))
+        .or_else(|| differs("--norm-decay", choices.norm_decay, !spares))
+        .or_else(|| differs("--schedule", asked_schedule, config.schedule.name()))
+        .or_else(|| differs("the schedule", Some(asked_constants.as_str()), &constants(&config.schedule)))
         .or_else(|| differs("--label-smoothing", choices.label_smoothing, config.label_smoothing))
         .or_else(|| differs("--size", choices.size, config.preprocess.size[0]))
         .or_else(|| differs("augmentation", asked_augment, augment))
         .or_else(|| differs("--seed", choices.seed, config.seed))
         .or_else(|| differs("--val-fraction", choices.val_fraction, config.val_fraction))
+        .or_else(|| first_other_practice(&choices.practice, &config.practice))
 }

@@ -10,8 +10,8 @@ use ocellus_formats::{FormatError, write_atomically};
 use crate::TrainError;
 use crate::progress::{EpochRecord, EpochTime};
 
-/// A folder that holds one run: `best.safetensors`, `last.ckpt`, `last.prev.ckpt`, `request.toml`,
-/// `config.toml`, `results.csv`, `metrics.json`, and `split.json` where the data was divided by seed.
+/// A folder that holds one run: `best.safetensors`, `last.ckpt`, `last.prev.ckpt`, `epoch.ckpt`,
+/// `request.toml`, `config.toml`, `results.csv`, `metrics.json`, and `split.json` where the data was divided by seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder {
     path: PathBuf,
@@ -88,6 +88,25 @@ impl RunFolder {
         self.path.join("last.prev.ckpt")
     }
 
+    /// The checkpoint of the last finished epoch, to which training goes back if it diverges.
+    pub fn epoch_start(&self) -> PathBuf {
+        self.path.join("epoch.ckpt")
+    }
+
+    /// Stands here from when a run was asked to stop until it goes on.
+    pub fn stopped(&self) -> PathBuf {
+        self.path.join("stopped")
+    }
+
+    /// Keeps the newest checkpoint as that of the last finished epoch.
+    pub(crate) fn keep_epoch(&self) -> io::Result<()> {
+        let next = self.path.join(".epoch.ckpt.tmp");
+        let _ = fs::remove_file(&next);
+        // Checkpoints are replaced, never changed, so a second name for the same file is enough.
+        fs::hard_link(self.last(), &next).or_else(|_| fs::copy(self.last(), &next).map(|_| ()))?;
+        fs::rename(&next, self.epoch_start())
+    }
+
     /// A checkpoint that is being written.
     pub(crate) fn next(&self) -> PathBuf {
         self.path.join("last.next.ckpt")
@@ -96,6 +115,11 @@ impl RunFolder {
     /// The model that the run began with, if it began with one.
     pub fn begun_with(&self) -> PathBuf {
         self.path.join("start.safetensors")
+    }
+
+    /// How the tensors of that model met the network, line by line.
+    pub fn matched(&self) -> PathBuf {
+        self.path.join("weights.txt")
     }
 
     /// All settings of the run.

@@ -7,11 +7,16 @@
 //!   Hutter 2017, "SGDR", eq. 5, one period; the warm-up is Goyal et al. 2017, section 2.2).
 //! - One-cycle: up in a straight line from `start` x peak until `rise` of the run is over, then in a straight line
 //!   down to `end` x peak (Smith and Topin 2018, "Super-Convergence", section 3). Momentum is not cycled.
+//! - Step, multi-step, exponential, polynomial, inverse: Caffe's and PyTorch's policies of these names, formulas below.
+//! - Plateau: the peak, times `factor` whenever validation has not got better for a while: a function of the finished
+//!   epochs, which a checkpoint holds.
 
 use serde::{Deserialize, Serialize};
 
+use crate::TrainError;
+
 /// How the learning rate moves over a run. Shares are of the peak rate, unless they say "of the run".
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
     /// The peak rate at every step.
@@ -32,6 +37,44 @@ pub enum Schedule {
         /// Share of the peak at the last step.
         end: f64,
     },
+    /// `factor ^ floor(epoch / every)`.
+    Step {
+        /// Epochs between changes.
+        every: f64,
+        /// What the rate is multiplied by.
+        factor: f64,
+    },
+    /// `factor ^ (marks passed)`.
+    MultiStep {
+        /// Epochs at which the rate changes.
+        marks: Vec<f64>,
+        /// What it is multiplied by.
+        factor: f64,
+    },
+    /// `factor ^ epoch`, from step to step.
+    Exponential {
+        /// What the rate is multiplied by in the course of an epoch.
+        factor: f64,
+    },
+    /// `(1 - step / steps) ^ power`.
+    Polynomial {
+        /// 1 is a straight line.
+        power: f64,
+    },
+    /// `(1 + gamma step) ^ -power`.
+    Inverse {
+        /// How soon it falls.
+        gamma: f64,
+        /// How steeply.
+        power: f64,
+    },
+    /// `factor ^ (times that validation stood still)`.
+    Plateau {
+        /// What the rate is multiplied by.
+        factor: f64,
+        /// Epochs without a lower validation loss before that happens.
+        patience: usize,
+    },
 }
 
 impl Schedule {
@@ -43,6 +86,71 @@ impl Schedule {
     /// Cosine to zero after `warmup_epochs` of warm-up.
     pub fn cosine(warmup_epochs: f64) -> Self {
         Schedule::Cosine { warmup_epochs, floor: 0.0 }
+    }
+
+    /// Its name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Schedule::Constant => "constant",
+            Schedule::Cosine { .. } => "cosine",
+            Schedule::OneCycle { .. } => "one-cycle",
+            Schedule::Step { .. } => "step",
+            Schedule::MultiStep { .. } => "multi-step",
+            Schedule::Exponential { .. } => "exponential",
+            Schedule::Polynomial { .. } => "polynomial",
+            Schedule::Inverse { .. } => "inverse",
+            Schedule::Plateau { .. } => "plateau",
+        }
+    }
+
+    /// Checks the constants of the kinds that have them from the command line.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let fault = |what: String| Err(TrainError::setting(format!("schedule {}: {what}", self.name())));
+        let factor_is_sound = |factor: f64| factor > 0.0 && factor <= 1.0;
+        match *self {
+            Schedule::Step { factor, .. }
+            | Schedule::MultiStep { factor, .. }
+            | Schedule::Exponential { factor }
+            | Schedule::Plateau { factor, .. }
+                if !factor_is_sound(factor) =>
+            {
+                fault(format!("--gamma must lie above 0 and up to 1, got {factor}"))
+            }
+            Schedule::Step { every, .. } if !(every.is_finite() && every > 0.0) => {
+                fault(format!("the epochs between changes must be above 0, got {every}"))
+            }
+            Schedule::MultiStep { ref marks, .. }
+                if marks.iter().any(|mark| mark.is_nan()) || marks.windows(2).any(|pair| pair[0] > pair[1]) =>
+            {
+                fault(format!("--milestones must rise, got {marks:?}"))
+            }
+            Schedule::Polynomial { power } if !(power.is_finite() && power >= 0.0) => {
+                fault(format!("--power must be 0 or more, got {power}"))
+            }
+            Schedule::Inverse { gamma, power } if !(gamma >= 0.0 && power >= 0.0 && (gamma + power).is_finite()) => {
+                fault(format!("--gamma and --power must be 0 or more, got {gamma} and {power}"))
+            }
+            Schedule::Plateau { patience: 0, .. } => fault("its patience must be at least 1 epoch".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What validation has made of the rate after epochs of these `losses`, as a share: 1 for all but a plateau's.
+    pub fn share_after(&self, losses: impl Iterator<Item = f64>) -> f64 {
+        let Schedule::Plateau { factor, patience } = *self else { return 1.0 };
+        let (mut share, mut best, mut waited) = (1.0, f64::INFINITY, 0);
+        for loss in losses {
+            // A gain below one in ten thousand is none (PyTorch's ReduceLROnPlateau).
+            if loss < best * (1.0 - 1e-4) {
+                (best, waited) = (loss, 0);
+            } else {
+                waited += 1;
+            }
+            if waited >= patience {
+                (share, waited) = (share * factor, 0);
+            }
+        }
+        share
     }
 }
 
@@ -80,8 +188,16 @@ impl Schedule {
     /// The rate at `step` as a share of the peak.
     fn share(&self, step: f64, length: Length) -> f64 {
         let total = length.steps() as f64;
+        let epoch = step / length.steps_per_epoch.max(1) as f64;
         match *self {
-            Schedule::Constant => 1.0,
+            Schedule::Constant | Schedule::Plateau { .. } => 1.0,
+            Schedule::Step { every, factor } => factor.powf((epoch / every).floor()),
+            Schedule::MultiStep { ref marks, factor } => {
+                factor.powi(marks.iter().filter(|&&mark| epoch >= mark).count() as i32)
+            }
+            Schedule::Exponential { factor } => factor.powf(epoch),
+            Schedule::Polynomial { power } => (1.0 - step / total.max(1.0)).max(0.0).powf(power),
+            Schedule::Inverse { gamma, power } => (1.0 + gamma * step).powf(-power),
             Schedule::Cosine { warmup_epochs, floor } => {
                 let warmup = (warmup_epochs * length.steps_per_epoch as f64).min(total);
                 if step < warmup {
@@ -139,6 +255,41 @@ mod tests {
         assert!((r[150] - 0.11).abs() < 1e-6);
         assert!((r[650] - 0.1).abs() < 1e-6);
         assert!(r[999] > 0.0 && r[999] < 3e-4);
+    }
+
+    #[test]
+    fn policies_follow_their_formulas() {
+        let at = |schedule: &Schedule, step: usize| schedule.rate(step, LENGTH, 1.0);
+        let close = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 1e-6, "{a} is not {b}");
+        let step = Schedule::Step { every: 3.0, factor: 0.1 };
+        [(0, 1.0), (299, 1.0), (300, 0.1), (999, 1e-3)].into_iter().for_each(|(s, r)| close(at(&step, s), r));
+        let marks = Schedule::MultiStep { marks: vec![5.0, 7.5], factor: 0.5 };
+        [(499, 1.0), (500, 0.5), (749, 0.5), (750, 0.25)].into_iter().for_each(|(s, r)| close(at(&marks, s), r));
+        close(at(&Schedule::Exponential { factor: 0.5 }, 200), 0.25);
+        close(at(&Schedule::Polynomial { power: 2.0 }, 500), 0.25);
+        close(at(&Schedule::Inverse { gamma: 0.01, power: 0.5 }, 300), 0.5);
+    }
+
+    #[test]
+    fn a_plateau_is_told_by_the_losses_alone() {
+        let plateau = Schedule::Plateau { factor: 0.1, patience: 2 };
+        let share = |losses: &[f64]| plateau.share_after(losses.iter().copied());
+        assert_eq!(share(&[]), 1.0);
+        assert_eq!(share(&[1.0, 0.9, 0.95]), 1.0);
+        assert_eq!(share(&[1.0, 0.9, 0.95, 0.9]), 0.1);
+        assert_eq!(share(&[1.0, 0.9, 0.95, 0.8, 0.8, 0.7]), 1.0);
+        assert!((share(&[1.0, 1.0, 1.0, 1.0, 1.0]) - 0.01).abs() < 1e-12);
+        assert_eq!(Schedule::Constant.share_after([1.0; 9].into_iter()), 1.0);
+    }
+
+    #[test]
+    fn impossible_policies_are_refused() {
+        let refusal = |schedule: Schedule| schedule.validate().unwrap_err().to_string();
+        assert!(refusal(Schedule::Step { every: 0.0, factor: 0.1 }).contains("epochs between"));
+        assert!(refusal(Schedule::Exponential { factor: 0.0 }).contains("--gamma"));
+        assert!(refusal(Schedule::MultiStep { marks: vec![3.0, 2.0], factor: 0.1 }).contains("--milestones"));
+        assert!(refusal(Schedule::Inverse { gamma: f64::NAN, power: 1.0 }).contains("--gamma"));
+        assert!(refusal(Schedule::Plateau { factor: 0.1, patience: 0 }).contains("patience"));
     }
 
     #[test]

@@ -5,18 +5,25 @@
 //! in parts:     two graphs  (forward, backward, gradient/NAME += gradient / parts) for each part, then the update
 //! ```
 //!
-//! In parts, BatchNorm normalises by each part's own statistics and its running statistics follow every part; all
+//! A step is also cut in two where something needs all gradients at once: clipping, and adaptive rules (see
+//! [`crate::adaptive`]). In parts, BatchNorm normalises by each part's own statistics and its running statistics follow every part; all
 //! else is as with the whole batch, up to rounding.
 
 use ocellus_engine::{Options, Plan, Session};
-use ocellus_graph::{Graph, Request, differentiate};
+use ocellus_graph::{Graph, Request, TrainingOptions, differentiate};
 use ocellus_tensor::Weights;
 
 use crate::TrainError;
+use crate::average::Averages;
+pub use crate::gathered::Clip;
+use crate::gathered::Gathered;
 use crate::optimiser::{self, GRADIENT, Optimiser, RATE, STEP, append_accumulation, append_updates};
+use crate::soft::with_soft_loss;
 
 /// The input that [`Graph::with_classifier_loss`] adds for class indices.
 pub const LABEL: &str = "label";
+/// The input of a step with soft targets: each image's share of each class.
+pub const TARGET: &str = "target";
 /// The loss, and the accuracy beside it.
 const LOSS: &str = "loss";
 const TOP1: &str = "top1";
@@ -32,6 +39,35 @@ pub struct StepSetup {
     pub smoothing: f32,
     /// What updates the parameters.
     pub optimiser: Optimiser,
+    /// Limits of the gradients.
+    pub clip: Clip,
+    /// Share of the old average kept, if averages of the weights are wanted.
+    pub ema: Option<f32>,
+    /// Targets are shares of the classes, fed as [`TARGET`].
+    pub soft: bool,
+    /// Every BatchNorm keeps its running statistics.
+    pub frozen_statistics: bool,
+}
+
+impl StepSetup {
+    /// Steps of `part` images at once by `optimiser`, and nothing else.
+    pub fn new(part: usize, optimiser: Optimiser) -> Self {
+        StepSetup {
+            part,
+            parts: 1,
+            smoothing: 0.0,
+            optimiser,
+            clip: Clip::default(),
+            ema: None,
+            soft: false,
+            frozen_statistics: false,
+        }
+    }
+
+    /// Whether all gradients are gathered before the first update.
+    fn gathers(&self) -> bool {
+        self.parts > 1 || !self.clip.is_none() || self.optimiser.rule().is_some()
+    }
 }
 
 /// The graphs of one step.
@@ -39,7 +75,7 @@ pub struct StepSetup {
 pub struct StepGraphs {
     /// Forward and backward, and the update unless the step has parts.
     pub gradients: Graph,
-    /// The update of a step that has parts.
+    /// The update of a step that is cut in two, unless a rule outside graphs computes it.
     pub update: Option<Graph>,
     /// Names of the parameters that are trained.
     pub trained: Vec<String>,
@@ -51,30 +87,49 @@ impl StepGraphs {
     /// ```
     /// use ocellus_train::{Optimiser, StepGraphs, StepSetup};
     /// let net = ocellus_zoo::build("digits", &Default::default())?;
-    /// let setup = StepSetup { part: 16, parts: 1, smoothing: 0.0, optimiser: Optimiser::sgd(5e-4) };
+    /// let setup = StepSetup::new(16, Optimiser::sgd(5e-4));
     /// let step = StepGraphs::new(&net, &setup)?;
     /// assert!(step.gradients.find_input("lr").is_some());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(net: &Graph, setup: &StepSetup) -> Result<Self, TrainError> {
-        let net = net.with_batch(setup.part)?.for_training()?;
-        let net = if net.losses().is_empty() { net.with_classifier_loss(setup.smoothing)? } else { net };
-        // All losses, those of auxiliary heads too.
-        let losses = net.losses().iter().map(|loss| loss.name.as_str());
-        let scores = net.find_output(TOP1).map(|_| TOP1);
-        let net = net.prune(&losses.chain(scores).collect::<Vec<_>>())?;
+        let net = StepGraphs::training_form(net, setup)?;
         let found = differentiate(&net, &Request::default())?;
         let mut gradients = found.graph;
         let trained = found.params.iter().map(|&(id, _)| gradients.param(id).name.clone()).collect();
-        let update = if setup.parts > 1 {
+        let update = if setup.gathers() {
             append_accumulation(&mut gradients, &found.params, setup.parts)?;
             let ids: Vec<_> = found.params.iter().map(|&(id, _)| id).collect();
-            Some(optimiser::update_graph(&gradients, &ids, &setup.optimiser)?)
+            match setup.optimiser.rule() {
+                Some(_) => None,
+                None => Some(optimiser::update_graph(&gradients, &ids, &setup.optimiser)?),
+            }
         } else {
             append_updates(&mut gradients, &found.params, &setup.optimiser)?;
             None
         };
         Ok(StepGraphs { gradients, update, trained })
+    }
+
+    /// `net` for a part of a step, with its losses and nothing else.
+    pub(crate) fn training_form(net: &Graph, setup: &StepSetup) -> Result<Graph, TrainError> {
+        let options = TrainingOptions { frozen_statistics: setup.frozen_statistics };
+        let net = net.with_batch(setup.part)?.for_training_with(options)?;
+        let net = match (net.losses().is_empty(), setup.soft) {
+            (true, false) => net.with_classifier_loss(setup.smoothing)?,
+            (true, true) => with_soft_loss(&net, setup.smoothing)?,
+            (false, false) => net,
+            (false, true) => {
+                return Err(TrainError::setting(format!(
+                    "{} has losses of its own; mixed images and weights of classes need a plain classifier",
+                    net.name
+                )));
+            }
+        };
+        // All losses, those of auxiliary heads too.
+        let losses = net.losses().iter().map(|loss| loss.name.as_str());
+        let scores = net.find_output(TOP1).map(|_| TOP1);
+        Ok(net.prune(&losses.chain(scores).collect::<Vec<_>>())?)
     }
 
     /// Exact peak memory of the step, in bytes.
@@ -110,6 +165,9 @@ pub struct Stepper {
     image: String,
     setup: StepSetup,
     seed: u64,
+    /// Of a step that is cut in two.
+    gathered: Option<Gathered>,
+    averages: Option<Averages>,
 }
 
 impl Stepper {
@@ -119,7 +177,10 @@ impl Stepper {
         let image = image_input(net)?;
         let gradients = Session::new(&graphs.gradients, options)?;
         let update = graphs.update.as_ref().map(|graph| Session::new(graph, options)).transpose()?;
-        Ok(Stepper { gradients, update, trained: graphs.trained, image, setup, seed })
+        let gather = || Gathered::new(&graphs.gradients, &graphs.trained, &setup.optimiser);
+        let gathered = setup.gathers().then(gather);
+        let averages = setup.ema.map(|decay| Averages::of(&gradients.weights(), decay));
+        Ok(Stepper { gradients, update, image, setup, seed, gathered, averages, trained: graphs.trained })
     }
 
     /// Sets weights, statistics and, if there is any, the optimiser's state (which is zero at first).
@@ -128,9 +189,24 @@ impl Stepper {
         if let Some(update) = &mut self.update {
             update.load(weights)?;
         }
+        if let Some(decay) = self.setup.ema {
+            let mut averages = Averages::of(&self.gradients.weights(), decay);
+            averages.load(state);
+            self.averages = Some(averages);
+        }
+        if let Some(gathered) = &mut self.gathered {
+            gathered.load(&self.setup.optimiser, state);
+        }
+        if self.setup.optimiser.rule().is_some() {
+            return Ok(());
+        }
         let keeper = self.update.as_mut().unwrap_or(&mut self.gradients);
-        for (name, tensor) in state {
-            keeper.set_param(name, tensor.data())?;
+        // What is absent begins at zero, also when this is not the first load.
+        for (name, tensor) in keeper.state() {
+            match state.get(&name) {
+                Some(kept) => keeper.set_param(&name, kept.data())?,
+                None => keeper.set_param(&name, &vec![0.0; tensor.data().len()])?,
+            }
         }
         Ok(())
     }
@@ -140,16 +216,42 @@ impl Stepper {
         self.gradients.weights()
     }
 
-    /// The optimiser's memory. Accumulated gradients are not among it: between steps they are zero.
+    /// Weights and statistics as they are validated: their averages, where those are kept.
+    pub fn judged(&self) -> Weights {
+        self.averages.as_ref().map_or_else(|| self.weights(), Averages::weights)
+    }
+
+    /// The optimiser's memory, and averages. Accumulated gradients are not among it: between steps they are zero.
     pub fn state(&self) -> Weights {
         let mut state = self.update.as_ref().unwrap_or(&self.gradients).state();
         state.retain(|name, _| !name.starts_with(GRADIENT));
+        if let Some(gathered) = &self.gathered {
+            state.extend(gathered.state(&self.setup.optimiser));
+        }
+        if let Some(averages) = &self.averages {
+            state.extend(averages.state());
+        }
         state
     }
 
-    /// Bytes of the step's plans.
+    /// The first parameter, in the network's order, that holds a number which is not finite.
+    pub fn first_not_finite(&self) -> Option<&str> {
+        // A sum of zeros is zero; a zero times what is not finite is not a number.
+        let is_finite = |x: &[f32]| x.iter().map(|x| x * 0.0).sum::<f32>() == 0.0;
+        let broken = |name: &&String| self.gradients.param(name).is_ok_and(|values| !is_finite(values));
+        self.trained.iter().find(broken).map(String::as_str)
+    }
+
+    /// Bytes of the step's plans, and of what stands beside them.
     pub fn planned_bytes(&self) -> usize {
-        self.gradients.planned_bytes() + self.update.as_ref().map_or(0, Session::planned_bytes)
+        let plans = self.gradients.planned_bytes() + self.update.as_ref().map_or(0, Session::planned_bytes);
+        let beside = self.gathered.as_ref().map_or(0, Gathered::bytes);
+        plans + beside + self.averages.as_ref().map_or(0, Averages::bytes)
+    }
+
+    /// Sets the shares of the classes `(part, C)` that the next part's images are to be taken for.
+    pub fn set_targets(&mut self, targets: &[f32]) -> Result<(), TrainError> {
+        Ok(self.gradients.set_input(TARGET, targets)?)
     }
 
     /// Computes part `part` (from 0) of the step `at`; after the last part the parameters are updated.
@@ -159,7 +261,7 @@ impl Stepper {
         self.gradients.set_input(&self.image, images)?;
         self.gradients.set_input(LABEL, labels)?;
         self.gradients.set_random(self.seed, at.step * self.setup.parts as u64 + part as u64);
-        if self.update.is_none() {
+        if self.gathered.is_none() {
             set_clock(&mut self.gradients, &self.setup.optimiser, at)?;
         }
         self.gradients.run();
@@ -170,22 +272,24 @@ impl Stepper {
         Ok(seen)
     }
 
-    /// Carries the gradients to the update graph and the new weights back.
+    /// Updates the parameters from gathered gradients, and the averages from the parameters.
     fn finish(&mut self, at: At) -> Result<(), TrainError> {
-        let Some(update) = &mut self.update else { return Ok(()) };
-        set_clock(update, &self.setup.optimiser, at)?;
-        for name in &self.trained {
-            let gradient = format!("{GRADIENT}{name}");
-            let sum = self.gradients.param(&gradient)?;
-            update.set_param(&gradient, sum)?;
-            let zeros = vec![0.0; sum.len()];
-            self.gradients.set_param(&gradient, &zeros)?;
+        let Stepper { gradients, update, setup, gathered, averages, .. } = self;
+        if let Some(gathered) = gathered {
+            gathered.take(gradients)?;
+            gathered.clip(&setup.clip);
+            match update {
+                Some(update) => {
+                    set_clock(update, &setup.optimiser, at)?;
+                    gathered.update_by(update, gradients)?;
+                }
+                None => gathered.adapt(gradients, &setup.optimiser, at.rate, at.step + 1)?,
+            }
         }
-        update.run();
-        for name in &self.trained {
-            self.gradients.set_param(name, update.param(name)?)?;
+        match averages {
+            Some(averages) => averages.follow(gradients, at.step),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

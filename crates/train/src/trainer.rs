@@ -89,12 +89,8 @@ impl Trainer {
     pub fn fit(&mut self, examples: &Tensor, labels: &[usize]) -> Result<Vec<Seen>, TrainError> {
         let TrainerOptions { epochs, batch, lr, seed, .. } = self.options;
         self.check(examples, labels)?;
-        let setup = StepSetup {
-            part: batch,
-            parts: 1,
-            smoothing: self.options.label_smoothing,
-            optimiser: self.options.optimiser,
-        };
+        let smoothing = self.options.label_smoothing;
+        let setup = StepSetup { smoothing, ..StepSetup::new(batch, self.options.optimiser) };
         let mut stepper = Stepper::new(&self.net, setup, seed, &self.options.machine)?;
         stepper.load(&self.weights, &Weights::new())?;
         let sampler = Sampler { len: labels.len(), batch, shuffle: true, drop_last: true, seed };
@@ -116,6 +112,7 @@ impl Trainer {
                         step: at.step + 1,
                         epoch: epoch + 1,
                         rate: at.rate,
+                        rollbacks: 0,
                     });
                 }
                 sum = Seen { loss: sum.loss + seen.loss, top1: sum.top1 + seen.top1 };

@@ -14,6 +14,10 @@ pub trait Watch {
     fn finished_epoch(&mut self, _epoch: &EpochRecord, _time: EpochTime) {}
     /// Something worth knowing, as one sentence.
     fn note(&mut self, _text: &str) {}
+    /// Whether the run should stop now, to be continued later. Asked after each step.
+    fn wants_stop(&mut self) -> bool {
+        false
+    }
 }
 
 /// Nobody.

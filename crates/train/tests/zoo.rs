@@ -9,7 +9,7 @@ const CLASSES: usize = 7;
 const BATCH: usize = 2;
 
 fn setup() -> StepSetup {
-    StepSetup { part: BATCH, parts: 1, smoothing: 0.0, optimiser: Optimiser::sgd(0.0) }
+    StepSetup::new(BATCH, Optimiser::sgd(0.0))
 }
 
 fn network(name: &str, side: usize) -> Graph {

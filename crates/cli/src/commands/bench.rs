@@ -98,7 +98,7 @@ fn workload(args: &BenchArgs, common: &Common) -> anyhow::Result<(Graph, Weights
     let graph = match args.mode {
         Mode::Infer => network.graph.with_batch(batch)?.for_inference()?,
         Mode::Train => {
-            let setup = StepSetup { part: batch, parts: 1, smoothing: 0.0, optimiser: Optimiser::sgd(5e-4) };
+            let setup = StepSetup::new(batch, Optimiser::sgd(5e-4));
             StepGraphs::new(&network.graph, &setup)?.gradients
         }
     };

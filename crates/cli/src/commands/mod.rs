@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod convert;
+pub mod lr_find;
 pub mod predict;
 pub mod run;
 pub mod solve;

@@ -135,7 +135,7 @@ fn grouped(number: usize) -> String {
 /// One step of SGD with momentum on a batch as large as the input's.
 fn training_step(graph: &Graph) -> anyhow::Result<StepGraphs> {
     let batch = graph.inputs().first().and_then(|&id| graph.shape(id).first().copied()).unwrap_or(1);
-    let setup = StepSetup { part: batch, parts: 1, smoothing: 0.0, optimiser: Optimiser::sgd(5e-4) };
+    let setup = StepSetup::new(batch, Optimiser::sgd(5e-4));
     Ok(StepGraphs::new(graph, &setup)?)
 }
 

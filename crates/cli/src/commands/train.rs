@@ -7,18 +7,26 @@ use clap::{Args, ValueEnum};
 use ocellus::initialise;
 use ocellus::load::{Found, save, weights_for};
 use ocellus::train::recipe::{OptimiserKind, ScheduleKind};
-use ocellus::train::{BUILT_IN, Choices, Outcome, RunFolder, Source, begin, resume};
+use ocellus::train::{
+    BUILT_IN, Choices, Outcome, Rule, RunFolder, Source, TrainError, begin, resume, was_stopped,
+};
 
 use crate::args::Common;
-use crate::commands::solve;
+use crate::commands::{lr_find, solve};
 use crate::network::SourceArgs;
+use crate::practice::{AugmentArgs, BatchSize, FineArgs, PracticeArgs};
 use crate::progress::Display;
-use crate::{console, words};
+use crate::{console, memory, signals, words};
 
 /// Where runs go unless told otherwise.
 const RUNS: &str = "runs";
 /// The digit whose picture a run on the built-in digits leaves behind, to be classified.
 const SAMPLE: &str = "7";
+
+/// Share of the free memory that a batch found by itself may take.
+const MEMORY_SHARE: f64 = 0.6;
+/// Tensors that did not simply match, told one by one.
+const TOLD_TENSORS: usize = 12;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -26,6 +34,9 @@ Examples:
   ocellus train photos/ --model resnet18 --epochs 20
   ocellus train photos/ --model resnet18 --out runs/photos --resume
   ocellus train photos/ --weights resnet18.pth --model resnet18 --lr 0.01     a head for the photos' classes
+  ocellus train photos/ --weights runs/train/best.safetensors --freeze trunk     only a new head learns
+  ocellus train photos/ --preset good --time-limit 1h --mixup 0.2 --patience 5
+  ocellus train --lr-find                           which learning rate?
   ocellus train --solver lenet_solver.prototxt --root caffe/     as Caffe would, data and networks under caffe/
   ocellus train --solver lenet_solver.prototxt --resume lenet_iter_5000.solverstate
 
@@ -45,9 +56,9 @@ pub struct TrainArgs {
     /// Times that every image is seen [default: 10; 30 for fewer than 5,000 images]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
-    /// Images in a step [default: 128; 64 for muon; 32 for large images; less for few images]
-    #[arg(long, value_name = "N")]
-    pub batch: Option<usize>,
+    /// Images in a step; auto: halved until they fit into free memory [default: 128; 64 for muon; 32 for large images; less for few images]
+    #[arg(long, value_name = "N|auto")]
+    pub batch: Option<BatchSize>,
     /// Compute each batch in K parts, to save memory [default: 1]
     #[arg(long, value_name = "K")]
     pub accumulate: Option<usize>,
@@ -102,6 +113,15 @@ pub struct TrainArgs {
     /// Seconds between checkpoints, besides the one at each epoch's end [default: 60]
     #[arg(long, value_name = "S")]
     pub checkpoint_seconds: Option<f64>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub practice: PracticeArgs,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub augment: AugmentArgs,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub fine: FineArgs,
 }
 
 /// Optimisers by name.
@@ -113,6 +133,18 @@ pub enum OptimizerName {
     Adamw,
     /// Muon for the kernels of convolutions, sgd for the rest.
     Muon,
+    /// Adam with an L2 penalty.
+    Adam,
+    /// Steps divided by the root of a running mean of squares.
+    Rmsprop,
+    /// Steps divided by the root of the sum of squares.
+    Adagrad,
+    /// RMSProp with steps in units of the weights.
+    Adadelta,
+    /// Sgd, each layer's step in proportion to its length, for large batches.
+    Lars,
+    /// Adam, each layer's step in proportion to its length, for large batches.
+    Lamb,
 }
 
 /// Schedules by name.
@@ -124,21 +156,52 @@ pub enum ScheduleName {
     Cosine,
     /// Up over the first quarter (15 % with muon), then down to 0.
     OneCycle,
+    /// A tenth after each third (--milestones, --gamma).
+    Step,
+    /// A tenth at half and at three quarters (--milestones, --gamma).
+    MultiStep,
+    /// Down to a hundredth by the same factor in each epoch (--gamma).
+    Exponential,
+    /// A straight line down to 0, or a power of it (--power).
+    Polynomial,
+    /// (1 + 0.0001 step)^-0.75, as Caffe's LeNet (--gamma, --power).
+    Inverse,
+    /// A tenth whenever validation stands still for 3 epochs (--milestones, --gamma).
+    Plateau,
 }
 
 impl TrainArgs {
-    fn choices(&self, common: &Common) -> Choices {
-        Choices {
+    fn choices(&self, common: &Common) -> anyhow::Result<Choices> {
+        let batch_bytes = match self.batch {
+            Some(BatchSize::Auto) => {
+                let Some(free) = memory::available() else {
+                    bail!("this machine does not say how much memory is free; give --batch a number");
+                };
+                Some((free as f64 * MEMORY_SHARE) as u64)
+            }
+            _ => None,
+        };
+        let choices = Choices {
             data: self.data.clone(),
             model: self.model.clone(),
             epochs: self.epochs,
-            batch: self.batch,
+            batch: match self.batch {
+                Some(BatchSize::Of(batch)) => Some(batch),
+                _ => None,
+            },
+            batch_bytes,
             accumulate: self.accumulate,
             lr: self.lr,
             optimiser: self.optimizer.map(|name| match name {
                 OptimizerName::Sgd => OptimiserKind::Sgd,
                 OptimizerName::Adamw => OptimiserKind::AdamW,
                 OptimizerName::Muon => OptimiserKind::Muon,
+                OptimizerName::Adam => OptimiserKind::Adaptive(Rule::Adam),
+                OptimizerName::Rmsprop => OptimiserKind::Adaptive(Rule::RmsProp),
+                OptimizerName::Adagrad => OptimiserKind::Adaptive(Rule::AdaGrad),
+                OptimizerName::Adadelta => OptimiserKind::Adaptive(Rule::AdaDelta),
+                OptimizerName::Lars => OptimiserKind::Adaptive(Rule::Lars),
+                OptimizerName::Lamb => OptimiserKind::Adaptive(Rule::Lamb),
             }),
             weight_decay: self.weight_decay,
             momentum: self.momentum,
@@ -146,6 +209,12 @@ impl TrainArgs {
                 ScheduleName::Constant => ScheduleKind::Constant,
                 ScheduleName::Cosine => ScheduleKind::Cosine,
                 ScheduleName::OneCycle => ScheduleKind::OneCycle,
+                ScheduleName::Step => ScheduleKind::Step,
+                ScheduleName::MultiStep => ScheduleKind::MultiStep,
+                ScheduleName::Exponential => ScheduleKind::Exponential,
+                ScheduleName::Polynomial => ScheduleKind::Polynomial,
+                ScheduleName::Inverse => ScheduleKind::Inverse,
+                ScheduleName::Plateau => ScheduleKind::Plateau,
             }),
             label_smoothing: self.label_smoothing,
             size: self.size,
@@ -154,12 +223,27 @@ impl TrainArgs {
             val_fraction: self.val_fraction,
             checkpoint_seconds: self.checkpoint_seconds,
             checkpoint_steps: self.checkpoint_steps,
+            ..Choices::default()
+        };
+        Ok(self.practice.add_to(choices, &self.fine, &self.augment))
+    }
+
+    /// The run that was asked to stop, if this is the same command again.
+    fn stopped(&self, choices: &Choices) -> Option<RunFolder> {
+        let run = match &self.out {
+            Some(path) => RunFolder::at(path),
+            None => RunFolder::latest(Path::new(RUNS))?,
+        };
+        let goes_on = was_stopped(&run, choices);
+        if goes_on {
+            console::complain(&format!("note: going on with {}, which was stopped", run.path().display()));
         }
+        goes_on.then_some(run)
     }
 
     /// The run to go on with, if the user wants that and it was started.
-    fn resumed(&self) -> anyhow::Result<Option<RunFolder>> {
-        let Some(named) = &self.resume else { return Ok(None) };
+    fn resumed(&self, choices: &Choices) -> anyhow::Result<Option<RunFolder>> {
+        let Some(named) = &self.resume else { return Ok(self.stopped(choices)) };
         if let (Some(named), Some(out)) = (named, &self.out)
             && named != out
         {
@@ -202,6 +286,9 @@ impl TrainArgs {
         }
         let (used, all) = (fitted.weights.len(), found.graph.params().len());
         console::complain(&format!("note: {used} of {all} tensors begin as {} has them", file.display()));
+        let report = fitted.report.to_string();
+        let other = report.lines().filter(|line| !line.starts_with("matched") && !line.starts_with("ignored"));
+        other.take(TOLD_TENSORS).for_each(|line| console::complain(&format!("note: {line}")));
         let mut weights = initialise(&found.graph, common.seed());
         weights.extend(fitted.weights);
         found.weights = Some(weights);
@@ -223,10 +310,14 @@ pub fn run(args: TrainArgs, common: &Common) -> anyhow::Result<()> {
     if let Some(solver) = &args.solver {
         return solve::run(solver, &args, common);
     }
-    let mut choices = args.choices(common);
+    let mut choices = args.choices(common)?;
+    if let Some(steps) = args.practice.lr_find {
+        return lr_find::run(&choices, steps, common);
+    }
     let machine = common.machine();
     let mut display = Display::new(common.json);
-    let outcome = match args.resumed()? {
+    signals::listen();
+    let outcome = match args.resumed(&choices)? {
         Some(run) => {
             if run.begun_with().is_file() {
                 choices.model = None; // the run knows what it began with
@@ -244,6 +335,10 @@ pub fn run(args: TrainArgs, common: &Common) -> anyhow::Result<()> {
         }
     };
     display.end();
+    if let Err(stopped @ TrainError::Stopped { .. }) = &outcome {
+        console::complain(&stopped.to_string());
+        std::process::exit(signals::INTERRUPTED);
+    }
     let outcome = outcome?;
     if common.json {
         return console::say_json(&serde_json::json!({
