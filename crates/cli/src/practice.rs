@@ -1,6 +1,7 @@
 //! What may be added to a recipe on the command line?
 
 use clap::{Args, ValueEnum};
+use ocellus::data::Policy;
 use ocellus::train::recipe::ScheduleConstants;
 use ocellus::train::{Choices, Practice, Preset};
 
@@ -78,6 +79,30 @@ pub struct AugmentArgs {
     /// Paste a box of another image into each; with --mixup, one or the other
     #[arg(long, value_name = "ALPHA", num_args = 0..=1, default_missing_value = "1")]
     pub cutmix: Option<f32>,
+    /// Change brightness, contrast, saturation (by up to X) and hue (of a full turn): 0.4 or 0.4,0.4,0.4,0.1
+    #[arg(long, value_name = "X,..", value_delimiter = ',')]
+    pub color_jitter: Vec<f32>,
+    /// Turn by up to this many degrees each way
+    #[arg(long, value_name = "DEGREES")]
+    pub rotate: Option<f32>,
+    /// Share of the images that lose a rectangle
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.25")]
+    pub erase: Option<f32>,
+    /// RandAugment: so many changes of this magnitude of 30
+    #[arg(long, value_name = "N,M", value_delimiter = ',', num_args = 0..=2, default_missing_values = ["2", "9"])]
+    pub rand_augment: Vec<u32>,
+    /// AutoAugment's learned policy
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub auto_augment: Option<PolicyName>,
+}
+
+/// AutoAugment's policies by the data that they were learned on.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PolicyName {
+    /// Small colour images.
+    Cifar10,
+    /// Photographs.
+    Imagenet,
 }
 
 /// Presets by name.
@@ -119,6 +144,14 @@ impl PracticeArgs {
                 trunk_lr: fine.trunk_lr,
                 mixup: augment.mixup,
                 cutmix: augment.cutmix,
+                color_jitter: augment.color_jitter.clone(),
+                rotate: augment.rotate,
+                erase: augment.erase,
+                rand_augment: augment.rand_augment.clone(),
+                auto_augment: augment.auto_augment.map(|name| match name {
+                    PolicyName::Cifar10 => Policy::Cifar10,
+                    PolicyName::Imagenet => Policy::ImageNet,
+                }),
                 warmup: self.warmup,
             },
             ..choices

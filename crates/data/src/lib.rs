@@ -8,6 +8,7 @@
 //! with any number of threads, and an epoch can be resumed from its middle.
 #![forbid(unsafe_code)]
 
+mod alter;
 mod augment;
 mod dataset;
 mod decode;
@@ -21,6 +22,7 @@ mod sources;
 mod split;
 mod statistics;
 
+pub use alter::{Alter, Policy};
 pub use augment::{Augment, AugmentKind, RandomPlace};
 pub use dataset::{Dataset, OpenOptions, SplitLists};
 pub use error::{DataError, DecodeError};

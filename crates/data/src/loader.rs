@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::alter::Alter;
 use crate::augment::{Augment, RandomPlace};
 use crate::error::DataError;
 use crate::image::ImageView;
@@ -33,6 +34,8 @@ pub struct LoaderConfig {
     pub preprocess: Preprocess,
     /// The random changes; none for validation.
     pub augment: Augment,
+    /// Changes to colours and shape besides; none for validation.
+    pub alter: Alter,
     /// Images in a batch, at least 1.
     pub batch: usize,
     /// Whether each epoch has a random order.
@@ -58,6 +61,7 @@ impl LoaderConfig {
         Self {
             preprocess,
             augment: Augment::default(),
+            alter: Alter::default(),
             batch,
             shuffle: false,
             drop_last: false,
@@ -65,6 +69,13 @@ impl LoaderConfig {
             threads: 1,
             prefetch: 3,
         }
+    }
+
+    /// The same with changes to colours and shape.
+    #[must_use]
+    pub fn altered(mut self, alter: Alter) -> Self {
+        self.alter = alter;
+        self
     }
 
     /// The same with the number of threads that suits the split: one for small images decoded in memory
@@ -85,6 +96,7 @@ impl LoaderConfig {
     fn validate(&self, split: &Split) -> Result<(), DataError> {
         self.preprocess.validate()?;
         self.augment.validate()?;
+        self.alter.validate()?;
         let fault = |message: String| Err(DataError::Setting(message));
         let values = self.batch.checked_mul(self.preprocess.output_len());
         if self.batch == 0 || values.is_none_or(|v| v > MAX_BATCH_VALUES) {
@@ -199,7 +211,7 @@ impl Maker {
             }
         };
         let place = RandomPlace { seed: self.config.seed, epoch: self.epoch, sample: id };
-        self.config.augment.apply(preprocessor, view, place, out)
+        self.config.alter.apply(&self.config.augment, preprocessor, view, place, out)
     }
 }
 

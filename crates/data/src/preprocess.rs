@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use fast_image_resize as fir;
 
+use crate::alter::Bench;
 use crate::error::DataError;
 use crate::image::{Image, ImageView};
 
@@ -178,6 +179,10 @@ pub struct Preprocessor {
     resizer: fir::Resizer,
     grey: Vec<u8>,
     resized: Vec<u8>,
+    /// What the mean is after normalisation, by channel.
+    blank: [f32; 3],
+    /// For changes to colours and shape, once there are any.
+    pub(crate) bench: Option<Box<Bench>>,
 }
 
 /// A part of an image, in source pixels, to be resized.
@@ -227,7 +232,38 @@ impl Preprocessor {
             resizer: fir::Resizer::new(),
             grey: Vec::new(),
             resized: Vec::new(),
+            blank: [0.0; 3],
+            bench: None,
         })
+    }
+
+    /// Where this gives bytes for what `settings` will normalise: what fills a letterbox is their mean.
+    pub(crate) fn fill_with_mean_of(&mut self, settings: &Preprocess) {
+        let means =
+            settings.mean.iter().map(|&mean| (f64::from(mean) / settings.scale).clamp(0.0, 255.0) as f32);
+        self.blank.iter_mut().zip(means).for_each(|(blank, mean)| *blank = mean);
+        if settings.order == ChannelOrder::Bgr {
+            self.blank.reverse();
+        }
+    }
+
+    /// Normalises bytes (C, H, W), red first, to (C, H, W) in the network's order.
+    pub(crate) fn normalise(&self, bytes: &[u8], out: &mut [f32]) {
+        let channels = self.settings.channels;
+        let area = self.settings.output_len() / channels;
+        for (channel, (plane, table)) in out.chunks_exact_mut(area).zip(&self.tables).enumerate() {
+            let source = self.source_channel(channel);
+            let from = &bytes[source * area..(source + 1) * area];
+            plane.iter_mut().zip(from).for_each(|(to, &v)| *to = table[usize::from(v)]);
+        }
+    }
+
+    /// Which channel of an image, red first, becomes channel `channel` of the network's input.
+    fn source_channel(&self, channel: usize) -> usize {
+        match self.settings.order {
+            ChannelOrder::Rgb => channel,
+            ChannelOrder::Bgr => self.settings.channels - 1 - channel,
+        }
     }
 
     /// The settings.
@@ -364,11 +400,8 @@ impl Preprocessor {
         let rows = rows.from..rows.from + rows.count;
         for (channel, plane) in out.chunks_exact_mut(height * width).enumerate() {
             let table = &self.tables[channel];
-            let source_channel = match self.settings.order {
-                ChannelOrder::Rgb => channel,
-                ChannelOrder::Bgr => self.settings.channels - 1 - channel,
-            };
-            let fill = if placement.fill == Fill::Mean { 0.0 } else { table[0] };
+            let source_channel = self.source_channel(channel);
+            let fill = if placement.fill == Fill::Mean { self.blank[channel] } else { table[0] };
             for (y, row) in plane.chunks_exact_mut(width).enumerate() {
                 let source_y = placement.top + y as i64;
                 if source_y < 0 || source_y >= i64::from(image.height) {

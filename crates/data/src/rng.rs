@@ -25,6 +25,8 @@ pub enum Stream {
     Mirror = 5,
     /// How the images of one batch are mixed.
     Mix = 6,
+    /// The changes to colours and shape of one sample in one epoch.
+    Alter = 7,
 }
 
 /// A counter-based generator for one (seed, stream, epoch, sample).

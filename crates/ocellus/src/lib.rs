@@ -85,8 +85,8 @@ pub use ocellus_zoo as zoo;
 /// Images: where they come from, how they are decoded, changed at random and put into batches.
 pub mod data {
     pub use ocellus_data::{
-        Augment, AugmentKind, Batch, ChannelOrder, DataError, Dataset, Fit, Image, ImageView, Loader,
-        LoaderConfig, OpenOptions, Preprocess, Preprocessor, Split, VerifyOptions, statistics,
+        Alter, Augment, AugmentKind, Batch, ChannelOrder, DataError, Dataset, Fit, Image, ImageView, Loader,
+        LoaderConfig, OpenOptions, Policy, Preprocess, Preprocessor, Split, VerifyOptions, statistics,
     };
 }
 
@@ -102,9 +102,10 @@ pub mod formats {
 pub mod train {
     pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, recipe, schedule, solver};
     pub use ocellus_train::{
-        BUILT_IN, Choices, Clip, Practice, Preset, RateCurve, RatePoint, Rule, TARGET, find_rate, was_stopped, EpochRecord, EpochTime, Guess, Images, LABEL, Optimiser, Outcome, Predictor,
-        Prepared, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TrainConfig, TrainError,
-        Validator, Watch, begin, kind_of, match_classes, preprocess_of, resume, start, with_scores,
+        BUILT_IN, Choices, Clip, EpochRecord, EpochTime, Guess, Images, LABEL, Optimiser, Outcome, Practice,
+        Predictor, Prepared, Preset, RateCurve, RatePoint, Rule, RunFolder, Start, StepGraphs, StepReport,
+        StepSetup, Stepper, TARGET, TrainConfig, TrainError, Validator, View, Watch, begin, find_rate,
+        kind_of, match_classes, preprocess_of, resume, start, was_stopped, with_scores,
     };
 }
 

@@ -196,7 +196,8 @@ mod tests {
         let lars = Optimiser::adaptive(crate::adaptive::Rule::Lars, 0.0);
         let marks = Schedule::MultiStep { marks: vec![1.0, 2.5], factor: 0.1 };
         for optimiser in [Optimiser::sgd(5e-4), Optimiser::adamw(0.01), Optimiser::muon(0.01), lars] {
-            for schedule in [Schedule::Constant, Schedule::cosine(1.0), Schedule::one_cycle(), marks.clone()] {
+            for schedule in [Schedule::Constant, Schedule::cosine(1.0), Schedule::one_cycle(), marks.clone()]
+            {
                 for kind in [AugmentKind::None, AugmentKind::random_resized_crop()] {
                     let augment = Augment { kind, flip: true };
                     let practice = practice.clone();

@@ -35,7 +35,9 @@ pub(crate) fn find(
     let forward: Vec<(String, ValueId)> = training
         .nodes()
         .iter()
-        .flat_map(|node| node.outputs.iter().map(|&value| (format!("{} ({})", node.name, node.op.name()), value)))
+        .flat_map(|node| {
+            node.outputs.iter().map(|&value| (format!("{} ({})", node.name, node.op.name()), value))
+        })
         .collect();
     if let Some(name) = first_broken(training.clone(), forward, weights, &image, fed, options)? {
         return Ok(Some(format!("layer {name}")));

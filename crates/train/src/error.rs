@@ -84,7 +84,8 @@ fn after_tries(rollbacks: u32) -> String {
     match rollbacks {
         0 => String::new(),
         1 => " again at half the rate".into(),
-        n => format!(" for the {}th time, each at half the rate of the one before", n + 1).replace("3th", "3rd"),
+        n => format!(" for the {}th time, each at half the rate of the one before", n + 1)
+            .replace("3th", "3rd"),
     }
 }
 

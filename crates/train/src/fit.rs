@@ -124,7 +124,9 @@ impl<'a> Fit<'a> {
             stepper,
             mixer: prepared.mixer()?,
             validator,
-            deadline: config.time_limit.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.min(1e9))),
+            deadline: config
+                .time_limit
+                .map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.min(1e9))),
             length: config.length(images.train.len()),
             identity: identity_of(prepared)?,
             progress: beginning.progress,
@@ -196,6 +198,7 @@ impl<'a> Fit<'a> {
         let train = &self.prepared.images.train;
         let loading =
             LoaderConfig::training(config.preprocess.clone(), config.augment, setup.part, config.seed)
+                .altered(config.practice.alter())
                 .with_threads_for(train);
         Ok(Loader::start(train.clone(), &loading, self.progress.epochs() as u32, step * setup.parts)?)
     }
@@ -306,7 +309,8 @@ impl<'a> Fit<'a> {
         };
         let kept = Checkpoint::at(&self.run.epoch_start()).ok().flatten().filter(own);
         // A run that an older program began has no such file yet.
-        let newest = || Ok::<_, TrainError>(Checkpoint::find(self.run)?.map(|found| found.checkpoint).filter(own));
+        let newest =
+            || Ok::<_, TrainError>(Checkpoint::find(self.run)?.map(|found| found.checkpoint).filter(own));
         let found = match kept {
             Some(kept) => Some(kept),
             None => newest()?,
@@ -388,7 +392,9 @@ impl<'a> Fit<'a> {
         }
         self.write_epoch()?;
         self.save()?;
-        self.run.keep_epoch().map_err(|cause| TrainError::io(&self.run.epoch_start(), "cannot be written", cause))?;
+        self.run
+            .keep_epoch()
+            .map_err(|cause| TrainError::io(&self.run.epoch_start(), "cannot be written", cause))?;
         self.watch.finished_epoch(&record, time);
         Ok(())
     }

@@ -121,7 +121,9 @@ impl Gathered {
         step: u64,
     ) -> Result<(), TrainError> {
         for slot in &mut self.slots {
-            let Some(recipe) = optimiser.adaptive_step(slot.shape.rank(), slot.decay_mult) else { return Ok(()) };
+            let Some(recipe) = optimiser.adaptive_step(slot.shape.rank(), slot.decay_mult) else {
+                return Ok(());
+            };
             let recipe = AdaptiveStep { rate: f64::from(rate) * f64::from(slot.lr_mult), step, ..recipe };
             slot.weights.copy_from_slice(session.param(&slot.name)?);
             let [second, first] = &mut slot.memory;

@@ -8,8 +8,8 @@
 //! with the same bits as one that was not, at any number of threads.
 #![forbid(unsafe_code)]
 
-mod adaptive;
 mod adapt;
+mod adaptive;
 mod average;
 pub mod checkpoint;
 mod config;
@@ -24,8 +24,8 @@ mod optimiser;
 mod origin;
 mod practice;
 mod predict;
-mod preset;
 mod prepare;
+mod preset;
 mod progress;
 pub mod recipe;
 mod run;
@@ -42,17 +42,17 @@ mod watch;
 pub use adaptive::Rule;
 pub use config::{BUILT_IN, TrainConfig};
 pub use error::TrainError;
-pub use optimiser::{Optimiser, RATE, STEP, append_accumulation, append_updates, update_graph};
 pub use lr_find::{RateCurve, RatePoint, find_rate};
+pub use optimiser::{Optimiser, RATE, STEP, append_accumulation, append_updates, update_graph};
 pub use practice::Practice;
-pub use preset::Preset;
 pub use predict::{Guess, Predictor, preprocess_of};
 pub use prepare::{Choices, Prepared};
+pub use preset::Preset;
 pub use progress::{EpochRecord, EpochTime, Progress};
 pub use run::{Outcome, begin, resume, start, was_stopped};
 pub use run_folder::RunFolder;
 pub use source::{Images, Kind, Source, kind_of};
 pub use stepper::{At, Clip, LABEL, Seen, StepGraphs, StepSetup, Stepper, TARGET};
 pub use trainer::{Trainer, TrainerOptions};
-pub use validate::{OUTPUT, Validator, match_classes, with_scores};
+pub use validate::{OUTPUT, Validator, View, match_classes, with_scores};
 pub use watch::{Start, StepReport, Watch};

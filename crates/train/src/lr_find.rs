@@ -62,6 +62,7 @@ pub fn find_rate(prepared: &Prepared, steps: usize, options: &Options) -> Result
     stepper.load(&beginning.weights, &beginning.state)?;
     let train = &prepared.images.train;
     let loading = LoaderConfig::training(config.preprocess.clone(), config.augment, setup.part, config.seed)
+        .altered(config.practice.alter())
         .with_threads_for(train);
     let mut mixer = prepared.mixer()?;
     let mut batches = endless(train.clone(), loading);
@@ -125,14 +126,18 @@ impl Points {
 
     fn finish(self) -> Result<RateCurve, TrainError> {
         let points = self.points;
-        let Some(bottom) = (0..points.len()).min_by(|&a, &b| points[a].smoothed.total_cmp(&points[b].smoothed))
+        let Some(bottom) =
+            (0..points.len()).min_by(|&a, &b| points[a].smoothed.total_cmp(&points[b].smoothed))
         else {
-            return Err(TrainError::setting("the loss is not finite at the lowest rate; look at the data first"));
+            return Err(TrainError::setting(
+                "the loss is not finite at the lowest rate; look at the data first",
+            ));
         };
         // The steepest fall over a few steps, left of the bottom.
         let span = (points.len() / 10).max(1);
         let fall = |i: usize| points[i - span].smoothed - points[i].smoothed;
-        let steepest = (span..=bottom.max(span).min(points.len() - 1)).max_by(|&a, &b| fall(a).total_cmp(&fall(b)));
+        let steepest =
+            (span..=bottom.max(span).min(points.len() - 1)).max_by(|&a, &b| fall(a).total_cmp(&fall(b)));
         let at = steepest.map_or(bottom, |i| i - span / 2);
         Ok(RateCurve { suggestion: points[at].lr, lowest: points[bottom].lr, points })
     }

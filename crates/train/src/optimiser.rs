@@ -181,8 +181,15 @@ impl Optimiser {
 
     /// The constants of an adaptive rule for a parameter of this rank; rate and step are yet to be set.
     pub(crate) fn adaptive_step(&self, rank: usize, decay_mult: f32) -> Option<AdaptiveStep> {
-        let Optimiser::Adaptive { rule, momentum, decay, eps, trust, weight_decay, no_decay_on_bias_and_norm } =
-            *self
+        let Optimiser::Adaptive {
+            rule,
+            momentum,
+            decay,
+            eps,
+            trust,
+            weight_decay,
+            no_decay_on_bias_and_norm,
+        } = *self
         else {
             return None;
         };

@@ -1,7 +1,7 @@
 //! What may a run do beyond its recipe? All of this is off unless asked for; a run without any of it gives the bits
 //! that it gives without this file.
 
-use ocellus_data::Split;
+use ocellus_data::{Alter, Policy, Split};
 use ocellus_graph::{Graph, Op, ParamId};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,18 @@ pub struct Practice {
     pub mixup: Option<f32>,
     /// CutMix's alpha (Yun et al. 2019).
     pub cutmix: Option<f32>,
+    /// Strengths of colour jitter: brightness, contrast, saturation, hue, as far as they are given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub color_jitter: Vec<f32>,
+    /// Greatest turn of images, in degrees.
+    pub rotate: Option<f32>,
+    /// Share of images that lose a rectangle (Zhong et al. 2020).
+    pub erase: Option<f32>,
+    /// RandAugment's number of changes and their magnitude of 30.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rand_augment: Vec<u32>,
+    /// AutoAugment's policy.
+    pub auto_augment: Option<Policy>,
     /// A learning rate that rises in a straight line over so many epochs, whatever the schedule.
     pub warmup: Option<f64>,
 }
@@ -49,7 +61,7 @@ fn is_false(x: &bool) -> bool {
 
 impl Practice {
     /// The options of the command line, each a field's name with dashes.
-    pub const OPTIONS: [&'static str; 12] = [
+    pub const OPTIONS: [&'static str; 17] = [
         "--ema",
         "--clip-norm",
         "--clip-value",
@@ -61,6 +73,11 @@ impl Practice {
         "--trunk-lr",
         "--mixup",
         "--cutmix",
+        "--color-jitter",
+        "--rotate",
+        "--erase",
+        "--rand-augment",
+        "--auto-augment",
         "--warmup",
     ];
 
@@ -84,6 +101,11 @@ impl Practice {
             trunk_lr: self.trunk_lr.or(other.trunk_lr),
             mixup: self.mixup.or(other.mixup),
             cutmix: self.cutmix.or(other.cutmix),
+            color_jitter: if self.color_jitter.is_empty() { other.color_jitter } else { self.color_jitter },
+            rotate: self.rotate.or(other.rotate),
+            erase: self.erase.or(other.erase),
+            rand_augment: if self.rand_augment.is_empty() { other.rand_augment } else { self.rand_augment },
+            auto_augment: self.auto_augment.or(other.auto_augment),
             warmup: self.warmup.or(other.warmup),
         }
     }
@@ -92,7 +114,9 @@ impl Practice {
     pub fn validate(&self, classes: usize) -> Result<(), TrainError> {
         let fault = |message: String| Err(TrainError::Setting(message));
         if let Some(decay) = self.ema.filter(|d| !(0.0..1.0).contains(d)) {
-            return fault(format!("--ema {decay}: the share of the old average must lie from 0 up to but not 1"));
+            return fault(format!(
+                "--ema {decay}: the share of the old average must lie from 0 up to but not 1"
+            ));
         }
         let positive = [
             ("--clip-norm", self.clip_norm),
@@ -117,7 +141,37 @@ impl Practice {
         if let Some(list) = self.class_weights.as_deref().filter(|list| *list != "auto") {
             listed_weights(list, classes)?;
         }
+        if self.color_jitter.len() > 4 {
+            return fault(format!(
+                "--color-jitter has {} numbers; give up to four: brightness, contrast, saturation, hue",
+                self.color_jitter.len()
+            ));
+        }
+        if !matches!(self.rand_augment.len(), 0 | 2) {
+            return fault("--rand-augment: give how many changes and their magnitude, such as 2,9".into());
+        }
+        self.alter().validate()?;
         self.lr_mult.iter().try_for_each(|rule| rate_rule(rule).map(|_| ()))
+    }
+
+    /// How images are changed besides the recipe's shifts, crops and flips. One strength of jitter alone is that of
+    /// brightness, contrast and saturation.
+    pub fn alter(&self) -> Alter {
+        let jitter = match *self.color_jitter.as_slice() {
+            [all] => [all, all, all, 0.0],
+            ref some => std::array::from_fn(|i| some.get(i).copied().unwrap_or(0.0)),
+        };
+        let rand_augment = match *self.rand_augment.as_slice() {
+            [count, magnitude] => Some([count, magnitude]),
+            _ => None,
+        };
+        Alter {
+            jitter,
+            rotate: self.rotate.unwrap_or(0.0),
+            erase: self.erase.unwrap_or(0.0),
+            rand_augment,
+            auto_augment: self.auto_augment,
+        }
     }
 
     /// How gradients are clipped.
@@ -154,7 +208,8 @@ impl Practice {
             };
             frozen.into_iter().for_each(|id| net.param_mut(id).frozen = true);
         }
-        let trained = |param: &ocellus_graph::Param| param.role == ocellus_graph::Role::Weight && !param.frozen;
+        let trained =
+            |param: &ocellus_graph::Param| param.role == ocellus_graph::Role::Weight && !param.frozen;
         if !net.params().iter().any(trained) {
             return Err(TrainError::setting(format!(
                 "--freeze {} freezes every parameter of {}; leave something to train",
@@ -201,7 +256,8 @@ fn listed_weights(list: &str, classes: usize) -> Result<Vec<f32>, TrainError> {
 
 /// `PATTERN=FACTOR`.
 fn rate_rule(rule: &str) -> Result<(&str, f32), TrainError> {
-    let parsed = rule.rsplit_once('=').and_then(|(pattern, factor)| Some((pattern, factor.parse::<f32>().ok()?)));
+    let parsed =
+        rule.rsplit_once('=').and_then(|(pattern, factor)| Some((pattern, factor.parse::<f32>().ok()?)));
     match parsed {
         Some((pattern, factor)) if !pattern.is_empty() && factor.is_finite() && factor >= 0.0 => {
             Ok((pattern, factor))
@@ -214,7 +270,8 @@ fn rate_rule(rule: &str) -> Result<(&str, f32), TrainError> {
 
 /// The parameters whose names match.
 fn matching(net: &Graph, pattern: &str, option: &str) -> Result<Vec<ParamId>, TrainError> {
-    let frozen = net.freeze(pattern).map_err(|cause| TrainError::setting(format!("{option} {pattern}: {cause}")))?;
+    let frozen =
+        net.freeze(pattern).map_err(|cause| TrainError::setting(format!("{option} {pattern}: {cause}")))?;
     // Those that a copy without any frozen parameter has frozen now.
     let mut bare = net.clone();
     ids(net).for_each(|id| bare.param_mut(id).frozen = false);
@@ -317,10 +374,17 @@ mod tests {
     fn impossible_practices_are_named() {
         let refusal = |practice: Practice| practice.validate(3).unwrap_err().to_string();
         assert!(refusal(Practice { ema: Some(1.0), ..Default::default() }).contains("--ema 1"));
-        assert!(refusal(Practice { clip_norm: Some(f32::NAN), ..Default::default() }).contains("--clip-norm"));
-        assert!(refusal(Practice { class_weights: Some("1,2".into()), ..Default::default() }).contains("3 classes"));
+        assert!(
+            refusal(Practice { clip_norm: Some(f32::NAN), ..Default::default() }).contains("--clip-norm")
+        );
+        assert!(
+            refusal(Practice { class_weights: Some("1,2".into()), ..Default::default() })
+                .contains("3 classes")
+        );
         assert!(refusal(Practice { class_weights: Some("a".into()), ..Default::default() }).contains("auto"));
-        assert!(refusal(Practice { lr_mult: vec!["x".into()], ..Default::default() }).contains("--lr-mult x"));
+        assert!(
+            refusal(Practice { lr_mult: vec!["x".into()], ..Default::default() }).contains("--lr-mult x")
+        );
         assert!(refusal(Practice { patience: Some(0), ..Default::default() }).contains("--patience"));
         assert!(Practice { class_weights: Some("1,0,2.5".into()), ..Default::default() }.validate(3).is_ok());
     }
@@ -331,7 +395,11 @@ mod tests {
         let practice = Practice { class_weights: Some("auto".into()), ..Practice::default() };
         let weights = practice.weights_of_classes(&digits.train).unwrap().unwrap();
         let mut mass = vec![0.0; 10];
-        digits.train.samples().iter().for_each(|s| mass[s.class as usize] += f64::from(weights[s.class as usize]));
+        digits
+            .train
+            .samples()
+            .iter()
+            .for_each(|s| mass[s.class as usize] += f64::from(weights[s.class as usize]));
         assert!(mass.iter().all(|m| (m - digits.train.len() as f64 / 10.0).abs() < 0.01), "{mass:?}");
     }
 }

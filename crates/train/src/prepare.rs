@@ -5,8 +5,8 @@ use ocellus_graph::Graph;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
-use crate::config::{BUILT_IN, TrainConfig};
 use crate::adaptive::Rule;
+use crate::config::{BUILT_IN, TrainConfig};
 use crate::optimiser::Optimiser;
 use crate::origin::Origin;
 use crate::practice::Practice;
@@ -199,7 +199,8 @@ fn resolve(
     facts: &Facts,
     images: &Images,
 ) -> Result<TrainConfig, TrainError> {
-    let choices = &choices.preset.map_or_else(|| choices.clone(), |preset| preset.fill(choices.clone(), facts));
+    let choices =
+        &choices.preset.map_or_else(|| choices.clone(), |preset| preset.fill(choices.clone(), facts));
     let kind = choices.optimiser.unwrap_or_else(|| recipe::optimiser_kind(facts));
     let accumulate = choices.accumulate.unwrap_or(1);
     let batch = choices.batch.unwrap_or_else(|| recipe::batch(facts).next_multiple_of(accumulate.max(1)));
@@ -238,7 +239,9 @@ fn schedule_of(choices: &Choices, optimiser: OptimiserKind, epochs: usize) -> Re
     choices.schedule_constants.apply(&mut schedule)?;
     match (&mut schedule, choices.practice.warmup) {
         (Schedule::Cosine { warmup_epochs, .. }, Some(epochs)) => *warmup_epochs = epochs,
-        (Schedule::OneCycle { rise, .. }, Some(warmup)) => *rise = (warmup / epochs.max(1) as f64).clamp(0.0, 1.0),
+        (Schedule::OneCycle { rise, .. }, Some(warmup)) => {
+            *rise = (warmup / epochs.max(1) as f64).clamp(0.0, 1.0)
+        }
         _ => {}
     }
     Ok(schedule)

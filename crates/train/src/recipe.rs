@@ -223,7 +223,13 @@ pub fn rate(optimiser: OptimiserKind, facts: &Facts, batch: usize) -> f64 {
             Rule::AdaGrad => 0.01 * share.sqrt(),
             Rule::AdaDelta => 1.0,
             // With the trust of 0.001, Goyal's rates times ten or more (You et al. 2017, table 2).
-            Rule::Lars => if normalised { 4.0 * share } else { 1.0 * share },
+            Rule::Lars => {
+                if normalised {
+                    4.0 * share
+                } else {
+                    1.0 * share
+                }
+            }
             Rule::Lamb => 0.01 * share.sqrt(),
         },
         (OptimiserKind::Sgd, true) => 0.2 * share,
@@ -260,7 +266,9 @@ pub fn schedule(kind: ScheduleKind, optimiser: OptimiserKind, epochs: usize) -> 
             Schedule::MultiStep { marks: vec![0.5 * epochs as f64, 0.75 * epochs as f64], factor: 0.1 }
         }
         // Down to a hundredth.
-        ScheduleKind::Exponential => Schedule::Exponential { factor: 0.01_f64.powf(1.0 / epochs.max(1) as f64) },
+        ScheduleKind::Exponential => {
+            Schedule::Exponential { factor: 0.01_f64.powf(1.0 / epochs.max(1) as f64) }
+        }
         ScheduleKind::Polynomial => Schedule::Polynomial { power: 1.0 },
         // Caffe's LeNet.
         ScheduleKind::Inverse => Schedule::Inverse { gamma: 1e-4, power: 0.75 },

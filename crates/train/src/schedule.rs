@@ -120,14 +120,17 @@ impl Schedule {
                 fault(format!("the epochs between changes must be above 0, got {every}"))
             }
             Schedule::MultiStep { ref marks, .. }
-                if marks.iter().any(|mark| mark.is_nan()) || marks.windows(2).any(|pair| pair[0] > pair[1]) =>
+                if marks.iter().any(|mark| mark.is_nan())
+                    || marks.windows(2).any(|pair| pair[0] > pair[1]) =>
             {
                 fault(format!("--milestones must rise, got {marks:?}"))
             }
             Schedule::Polynomial { power } if !(power.is_finite() && power >= 0.0) => {
                 fault(format!("--power must be 0 or more, got {power}"))
             }
-            Schedule::Inverse { gamma, power } if !(gamma >= 0.0 && power >= 0.0 && (gamma + power).is_finite()) => {
+            Schedule::Inverse { gamma, power }
+                if !(gamma >= 0.0 && power >= 0.0 && (gamma + power).is_finite()) =>
+            {
                 fault(format!("--gamma and --power must be 0 or more, got {gamma} and {power}"))
             }
             Schedule::Plateau { patience: 0, .. } => fault("its patience must be at least 1 epoch".into()),
@@ -264,7 +267,9 @@ mod tests {
         let step = Schedule::Step { every: 3.0, factor: 0.1 };
         [(0, 1.0), (299, 1.0), (300, 0.1), (999, 1e-3)].into_iter().for_each(|(s, r)| close(at(&step, s), r));
         let marks = Schedule::MultiStep { marks: vec![5.0, 7.5], factor: 0.5 };
-        [(499, 1.0), (500, 0.5), (749, 0.5), (750, 0.25)].into_iter().for_each(|(s, r)| close(at(&marks, s), r));
+        [(499, 1.0), (500, 0.5), (749, 0.5), (750, 0.25)]
+            .into_iter()
+            .for_each(|(s, r)| close(at(&marks, s), r));
         close(at(&Schedule::Exponential { factor: 0.5 }, 200), 0.25);
         close(at(&Schedule::Polynomial { power: 2.0 }, 500), 0.25);
         close(at(&Schedule::Inverse { gamma: 0.01, power: 0.5 }, 300), 0.5);

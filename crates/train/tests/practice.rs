@@ -6,7 +6,8 @@ use ocellus_formats::Model;
 use ocellus_train::checkpoint::Checkpoint;
 use ocellus_train::recipe::{OptimiserKind, ScheduleConstants, ScheduleKind};
 use ocellus_train::{
-    Choices, Outcome, Practice, Prepared, Rule, RunFolder, StepReport, TrainError, Watch, find_rate, was_stopped,
+    Choices, Outcome, Practice, Prepared, Rule, RunFolder, StepReport, TrainError, Watch, find_rate,
+    was_stopped,
 };
 
 fn threads(threads: usize) -> Options {
@@ -35,6 +36,11 @@ fn all() -> Choices {
         trunk_lr: Some(0.5),
         mixup: Some(0.2),
         cutmix: Some(1.0),
+        color_jitter: vec![0.2, 0.2],
+        rotate: Some(5.0),
+        erase: Some(0.2),
+        rand_augment: vec![1, 3],
+        auto_augment: None,
         warmup: Some(0.5),
     };
     Choices {
@@ -109,8 +115,7 @@ fn with_everything_on_a_stopped_run_ends_with_the_same_bits() {
 fn every_adaptive_rule_trains_and_resumes() {
     for rule in [Rule::Adam, Rule::RmsProp, Rule::AdaGrad, Rule::AdaDelta, Rule::Lars, Rule::Lamb] {
         let folder = tempfile::tempdir().unwrap();
-        let choices =
-            Choices { optimiser: Some(OptimiserKind::Adaptive(rule)), ..with(Practice::default()) };
+        let choices = Choices { optimiser: Some(OptimiserKind::Adaptive(rule)), ..with(Practice::default()) };
         let [whole, stopped] = ["a", "b"].map(|name| RunFolder::at(folder.path().join(name)));
         let outcome = train(&choices, &whole, &threads(2)).unwrap();
         assert!(outcome.best.top1 > 0.7, "{rule:?}: {:?}", outcome.best);
@@ -199,7 +204,12 @@ fn divergence_names_the_layer_and_goes_back_three_times() {
     let refusal = ocellus_train::begin(&choices, &run, &threads(2), &mut watch).unwrap_err();
     let TrainError::NonFinite { rollbacks: 3, .. } = &refusal else { panic!("{refusal}") };
     assert!(refusal.to_string().contains("layer "), "{refusal}");
-    assert_eq!(watch.notes.iter().filter(|note| note.contains("half the rate")).count(), 3, "{:?}", watch.notes);
+    assert_eq!(
+        watch.notes.iter().filter(|note| note.contains("half the rate")).count(),
+        3,
+        "{:?}",
+        watch.notes
+    );
     let kept = Checkpoint::find(&run).unwrap().unwrap().checkpoint;
     assert_eq!(kept.first_not_finite(), None);
     assert_eq!(kept.progress.rollbacks, 3);
@@ -209,8 +219,12 @@ fn divergence_names_the_layer_and_goes_back_three_times() {
 fn a_practice_cannot_change_on_the_way() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::at(folder.path().join("run"));
-    train(&Choices { epochs: Some(1), ..with(Practice { ema: Some(0.9), ..Practice::default() }) }, &run, &threads(2))
-        .unwrap();
+    train(
+        &Choices { epochs: Some(1), ..with(Practice { ema: Some(0.9), ..Practice::default() }) },
+        &run,
+        &threads(2),
+    )
+    .unwrap();
     let refusal = |choices: Choices| {
         ocellus_train::resume(&run, &choices, &threads(2), &mut ()).unwrap_err().to_string()
     };
@@ -223,7 +237,10 @@ fn a_practice_cannot_change_on_the_way() {
 #[test]
 fn without_practices_nothing_of_them_is_written_down() {
     let text = Prepared::new(&short()).unwrap().config.to_toml().unwrap();
-    assert!(!text.contains("practice") && !text.contains("time_limit") && !text.contains("no_decay"), "{text}");
+    assert!(
+        !text.contains("practice") && !text.contains("time_limit") && !text.contains("no_decay"),
+        "{text}"
+    );
 }
 
 #[test]

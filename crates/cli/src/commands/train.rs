@@ -287,7 +287,8 @@ impl TrainArgs {
         let (used, all) = (fitted.weights.len(), found.graph.params().len());
         console::complain(&format!("note: {used} of {all} tensors begin as {} has them", file.display()));
         let report = fitted.report.to_string();
-        let other = report.lines().filter(|line| !line.starts_with("matched") && !line.starts_with("ignored"));
+        let other =
+            report.lines().filter(|line| !line.starts_with("matched") && !line.starts_with("ignored"));
         other.take(TOLD_TENSORS).for_each(|line| console::complain(&format!("note: {line}")));
         let mut weights = initialise(&found.graph, common.seed());
         weights.extend(fitted.weights);

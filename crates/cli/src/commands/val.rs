@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ocellus::train::metrics::{ClassReport, Metrics};
-use ocellus::train::{RunFolder, Source, TrainConfig, Validator, match_classes, preprocess_of};
+use ocellus::train::{RunFolder, Source, TrainConfig, Validator, View, match_classes, preprocess_of};
 use serde::Serialize;
 
 use crate::args::Common;
@@ -15,6 +15,7 @@ use crate::{console, words};
 const EXAMPLE: &str = "\
 Examples:
   ocellus val runs/train photos/
+  ocellus val runs/train photos/ --tta          by the mean over each picture and its mirror image
   ocellus val lenet.prototxt --weights lenet.caffemodel --scale 0.00390625 mnist/
   ocellus val resnet20.th --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 test_batch.bin
 
@@ -33,12 +34,39 @@ pub struct ValArgs {
     /// Images: their val (or test) part, or all of a set that has only that [default: the run's own data]
     #[arg(value_name = "DATA")]
     pub data: Option<String>,
+    /// Judge each picture by the mean over several views of it: mirrored, shifted by a sixteenth each way, or both
+    #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "mirror")]
+    pub tta: Option<Views>,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub source: SourceArgs,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub prepare: PrepareArgs,
+}
+
+/// Sets of views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Views {
+    /// As it is and mirrored.
+    Mirror,
+    /// As it is and shifted along both diagonals: five views.
+    Shifts,
+    /// Both: ten views.
+    Both,
+}
+
+impl Views {
+    /// The views of images of this size.
+    fn views(tta: Option<Views>, size: [u32; 2]) -> Vec<View> {
+        let shift = i64::from((size[0].min(size[1]) / 16).max(1));
+        match tta {
+            None => View::set(false, 0),
+            Some(Views::Mirror) => View::set(true, 0),
+            Some(Views::Shifts) => View::set(false, shift),
+            Some(Views::Both) => View::set(true, shift),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -69,7 +97,8 @@ pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
     }
     let class_of = match_classes(images.val.classes(), &model.classes)?;
     validator.load(&model.weights)?;
-    let metrics = validator.measure(&images.val, &preprocess, &class_of)?;
+    let views = Views::views(args.tta, preprocess.size);
+    let metrics = validator.measure_views(&images.val, &preprocess, &class_of, &views)?;
     let report = Report {
         images: metrics.images(),
         top1: metrics.top1(),
