@@ -140,6 +140,10 @@ impl<'a> Fit<'a> {
     /// Trains to the end.
     pub fn finish(mut self) -> Result<Outcome, TrainError> {
         self.tell_start();
+        if self.progress.epochs() > 0 && self.progress.step_in_epoch(self.length) == 0 {
+            // A process may have ended between the checkpoint of an epoch and its second name.
+            let _ = self.run.keep_epoch();
+        }
         self.times.resize(self.progress.epochs(), None);
         while self.progress.epochs() < self.length.epochs && !self.has_waited_enough() {
             match self.train_epoch().and_then(|complete| if complete { self.close_epoch() } else { Ok(()) }) {

@@ -46,15 +46,16 @@ pub fn begin(
         .map_err(|cause| TrainError::setting(format!("the settings cannot be written down: {cause}")))?;
     let is_new = !run.exists();
     run.write(&run.request(), &text)?;
-    let prepared = Prepared::new(choices);
+    let prepared = Prepared::new(choices).and_then(|mut prepared| {
+        prepared.adapt(choices, options, watch)?;
+        Ok(prepared)
+    });
     if is_new && prepared.is_err() {
         // What was asked for cannot be: nothing was started here.
         let _ = std::fs::remove_file(run.request());
         let _ = std::fs::remove_dir(run.path());
     }
-    let mut prepared = prepared?;
-    prepared.adapt(choices, options, watch)?;
-    start(&prepared, run, options, watch)
+    start(&prepared?, run, options, watch)
 }
 
 /// Starts the run `prepared` in the empty folder `run` and trains to the end.
@@ -125,8 +126,9 @@ pub fn resume(
 
 /// Whether `run` was asked to stop, and was started with exactly these choices: then the next start goes on with it.
 pub fn was_stopped(run: &RunFolder, choices: &Choices) -> bool {
-    let asked = toml::to_string(choices).ok();
-    run.stopped().is_file() && asked.is_some() && std::fs::read_to_string(run.request()).ok() == asked
+    // How much memory is free changes from minute to minute.
+    let told = |choices: Choices| Choices { batch_bytes: None, ..choices };
+    run.stopped().is_file() && requested(run).is_ok_and(|asked| told(asked) == told(choices.clone()))
 }
 
 /// What a run that was killed while it read its data had been asked for.
