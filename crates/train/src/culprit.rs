@@ -45,7 +45,7 @@ pub(crate) fn find(
     let found = differentiate(&training, &Request::default())?;
     // Gradients are computed from the last layer to the first.
     let gradients = found.params.iter().rev();
-    let named = gradients.map(|&(id, value)| (format!("{}", found.graph.param(id).name), value)).collect();
+    let named = gradients.map(|&(id, value)| (found.graph.param(id).name.clone(), value)).collect();
     let broken = first_broken(found.graph.clone(), named, weights, &image, fed, options)?;
     Ok(broken.map(|name| format!("the gradient of {name}")))
 }
