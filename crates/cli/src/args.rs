@@ -53,7 +53,7 @@ impl Common {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a network on images (on built-in digits if none are given)
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Measure a trained network on validation or test images
     Val(val::ValArgs),
     /// Classify pictures

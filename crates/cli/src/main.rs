@@ -22,7 +22,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     let Ocellus { command, common } = Ocellus::parse();
     let done = match command {
-        Command::Train(args) => commands::train::run(args, &common),
+        Command::Train(args) => commands::train::run(*args, &common),
         Command::Val(args) => commands::val::run(args, &common),
         Command::Predict(args) => commands::predict::run(args, &common),
         Command::Summary(args) => commands::summary::run(args, &common),
