@@ -86,7 +86,7 @@ fn a_model_for_other_classes_begins_with_what_fits() {
 #[test]
 fn a_signal_makes_a_checkpoint_and_the_same_command_goes_on() {
     let place = Place::new();
-    let words = "train --epochs 40 --out run";
+    let words = "train --epochs 16 --out run";
     let mut child = place.start(words);
     let begun = Instant::now();
     while !place.path("run/results.csv").exists() && begun.elapsed() < Duration::from_secs(60) {
@@ -96,12 +96,12 @@ fn a_signal_makes_a_checkpoint_and_the_same_command_goes_on() {
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(130));
     assert!(place.path("run/stopped").exists() && place.path("run/last.ckpt").exists());
-    let other = place.refusal("train --epochs 41 --out run");
+    let other = place.refusal("train --epochs 17 --out run");
     assert!(other.contains("--resume"), "another command does not go on: {other}");
     let done = place.ok(words);
     assert!(done.err.contains("going on with run"), "{}", done.err);
     assert!(!place.path("run/stopped").exists());
-    place.ok("train --epochs 40 --out whole");
+    place.ok("train --epochs 16 --out whole");
     let bytes = |name: &str| fs::read(place.path(name)).unwrap();
     assert!(bytes("run/best.safetensors") == bytes("whole/best.safetensors"));
     assert!(bytes("run/last.ckpt") == bytes("whole/last.ckpt"));
