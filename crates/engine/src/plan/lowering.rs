@@ -127,6 +127,12 @@ impl<'a> Lowering<'a> {
         self.plain[value.index()] = Some(buffer);
     }
 
+    /// Lets `value`, not made yet, be another name for `of` in every order in which that lies.
+    pub fn alias(&mut self, value: ValueId, of: ValueId) {
+        self.plain[value.index()] = self.plain[of.index()];
+        self.blocked[value.index()] = self.blocked[of.index()];
+    }
+
     /// The value in plain order, converted if need be.
     pub fn plain(&mut self, value: ValueId) -> BufferId {
         if let Some(id) = self.plain[value.index()] {

@@ -5,7 +5,7 @@ mod networks;
 
 use networks::{CASES, Case};
 use ocellus_engine::{Options, Session};
-use ocellus_graph::{Builder, Graph, Request, Role, differentiate};
+use ocellus_graph::{Builder, Conv, Graph, Request, Role, differentiate};
 use ocellus_kernels::isa::Isa;
 use ocellus_tensor::{Tensor, Weights};
 
@@ -168,4 +168,17 @@ fn computing_again_saves_memory_and_changes_no_bit() {
     for ((name, a), (_, b)) in run(&graph, &again).iter().zip(&run(&graph, &keep)) {
         assert!(a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()), "{name}");
     }
+}
+
+#[test]
+fn idle_dropout_takes_no_step() {
+    let mut b = Builder::new("idle dropout");
+    let x = b.input("input", [1, 16, 6, 5]);
+    let x = b.conv2d("before", x, Conv::new(16, 1));
+    let x = b.dropout("dropout", x, 0.5);
+    let x = b.conv2d("after", x, Conv::new(16, 1));
+    b.output("output", x);
+    let session = Session::new(&b.finish().unwrap(), &Options::default()).unwrap();
+    let plan = session.plan();
+    assert!(plan.steps.iter().all(|step| !step.name.contains("dropout") && !step.name.contains("before to")));
 }

@@ -90,14 +90,15 @@ fn kernel_of(activation: Activation) -> activation::Activation {
     }
 }
 
-/// Dropout while training; its gradient is the same operation.
+/// Dropout, which is another name for its input unless it is active; its gradient is the same operation.
 pub fn dropout(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
     let Op::Dropout(dropout) = &node.op else { return false };
-    if !dropout.active || dropout.rate == 0.0 {
-        return false;
-    }
     let (x, result) = (node.inputs[0], node.outputs[0]);
+    if !dropout.active || dropout.rate == 0.0 {
+        l.alias(result, x);
+        return true;
+    }
     let order = match l.graph.shape(x).rank() {
         4 => l.common_order(&[x]),
         _ => Order::Plain,
