@@ -9,6 +9,8 @@ mod commands;
 mod console;
 mod memory;
 mod network;
+mod pictures;
+
 mod practice;
 mod progress;
 mod signals;

@@ -27,6 +27,8 @@ pub enum Stream {
     Mix = 6,
     /// The changes to colours and shape of one sample in one epoch.
     Alter = 7,
+    /// Inputs that a network is tried with.
+    Trial = 8,
 }
 
 /// A counter-based generator for one (seed, stream, epoch, sample).

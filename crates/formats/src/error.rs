@@ -41,7 +41,11 @@ pub enum FormatError {
 impl FormatError {
     /// An error about the contents of `file`.
     pub fn malformed(file: impl Into<String>, what: impl Into<String>, next: impl Into<String>) -> Self {
-        FormatError::Malformed { file: file.into(), what: what.into(), next: next.into() }
+        FormatError::Malformed {
+            file: printable(file.into()),
+            what: printable(what.into()),
+            next: printable(next.into()),
+        }
     }
 
     pub(crate) fn read(path: &Path, source: io::Error) -> Self {
@@ -67,5 +71,36 @@ impl FormatError {
             _ => "what was there before is unchanged",
         };
         FormatError::Write { file: path.display().to_string(), source, next }
+    }
+}
+
+/// The longest part of a sentence, in characters: a file can quote itself at any length.
+const LONGEST: usize = 600;
+
+/// What a file says, fit for one line of a terminal: no control characters, and of bearable length.
+fn printable(text: String) -> String {
+    if text.len() <= LONGEST && !text.contains(char::is_control) {
+        return text;
+    }
+    let mut out = String::new();
+    for c in text.chars().take(LONGEST) {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    if text.chars().count() > LONGEST {
+        out.push_str("...");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_stays_on_one_line() {
+        let error = FormatError::malformed("f", "its name is \"a\n\u{1b}[2J\0b\"", "mend it").to_string();
+        assert_eq!(error, "f: its name is \"a\\n\\u{1b}[2J\\u{0}b\"; mend it");
+        let long = FormatError::malformed("f", "x".repeat(100_000), "mend it").to_string();
+        assert!(long.len() < 700 && long.ends_with("...; mend it"), "{long}");
     }
 }

@@ -29,12 +29,12 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensor, FormatError> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
     let len = file.metadata().map_err(|cause| FormatError::read(path, cause))?.len();
-    decode_stream(&mut BufReader::new(file), len, &path.display().to_string())
+    decode_stream(&mut BufReader::new(file), len, None, &path.display().to_string())
 }
 
 /// Reads a file already in memory; `name` is what errors call it.
 pub fn decode(bytes: &[u8], name: &str) -> Result<Tensor, FormatError> {
-    decode_stream(&mut &*bytes, bytes.len() as u64, name)
+    decode_stream(&mut &*bytes, bytes.len() as u64, None, name)
 }
 
 /// Writes `tensor` to `path` as 32-bit floats, replacing what is there in one step.
@@ -59,8 +59,13 @@ pub fn encode(out: &mut dyn Write, tensor: &Tensor) -> io::Result<()> {
     write_f32(out, tensor.data())
 }
 
-/// Reads the `len` bytes of `source`, to the last.
-pub(crate) fn decode_stream(source: &mut dyn Read, len: u64, file: &str) -> Result<Tensor, FormatError> {
+/// Reads the `len` bytes of `source`, to the last; its numbers may take up to `limit` bytes, if there is one.
+pub(crate) fn decode_stream(
+    source: &mut dyn Read,
+    len: u64,
+    limit: Option<u64>,
+    file: &str,
+) -> Result<Tensor, FormatError> {
     let malformed = |what: String| FormatError::malformed(file, what, DAMAGED);
     let (header, used) = header::read(source, file)?;
     let Header { number, order, fortran, shape } = header;
@@ -70,6 +75,11 @@ pub(crate) fn decode_stream(source: &mut dyn Read, len: u64, file: &str) -> Resu
     if promised != there {
         let what = format!("its header promises {promised} bytes of numbers, {there} are there");
         return Err(malformed(what));
+    }
+    let taken = (count as u64).saturating_mul(size_of::<f32>() as u64);
+    if limit.is_some_and(|limit| taken > limit) {
+        let what = format!("it unpacks to {taken} bytes of numbers, more than a file of this size may");
+        return Err(FormatError::malformed(file, what, "save it again without compression: numpy.savez"));
     }
     let numbers = read_numbers(source, count, number, order)
         .map_err(|cause| malformed(format!("its numbers cannot be read ({cause})")))?;

@@ -12,15 +12,16 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 use crate::atomic::Sink;
 use crate::{FormatError, npy, write_atomically};
 
-/// The most bytes that an archive may unpack to: a small file can claim any size.
-const MAX_UNPACKED: u64 = 8 << 30;
+/// Bytes that deflated members may take beyond the file's own size: a small file can claim any.
+const BEYOND: u64 = 64 << 20;
 
 const DAMAGED: &str = "it is damaged or no .npz file: save it again with numpy.savez";
 
 /// Reads all arrays of the archive at `path`, by name.
 ///
 /// Members may be stored or deflated (`numpy.savez`, `numpy.savez_compressed`); what [`npy::read`] reads is read.
-/// A member that is no `.npy`, or archives that unpack to more than 8 GiB, are errors.
+/// A member that is no `.npy` is an error, and so is an archive whose deflated members would take more memory than the
+/// file's size and 64 MiB.
 pub fn read(path: impl AsRef<Path>) -> Result<Weights, FormatError> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
@@ -74,12 +75,14 @@ fn add_member(archive: &mut ZipWriter<&mut dyn Sink>, name: &str, tensor: &Tenso
     npy::encode(archive, tensor)
 }
 
-fn decode_stream(source: impl Read + Seek, file: &str) -> Result<Weights, FormatError> {
+fn decode_stream(mut source: impl Read + Seek, file: &str) -> Result<Weights, FormatError> {
     let malformed = |what: String| FormatError::malformed(file, what, DAMAGED);
+    let length = source.seek(io::SeekFrom::End(0)).and_then(|length| source.rewind().map(|()| length));
+    let length = length.map_err(|cause| malformed(format!("it cannot be read ({cause})")))?;
     let unreadable = |cause: ZipError| malformed(format!("it cannot be unpacked ({cause})"));
     let mut archive = ZipArchive::new(source).map_err(unreadable)?;
     let mut arrays = Weights::new();
-    let mut unpacked = 0_u64;
+    let mut left = length.saturating_add(BEYOND);
     for index in 0..archive.len() {
         let mut member = archive.by_index(index).map_err(unreadable)?;
         let size = member.size();
@@ -87,13 +90,12 @@ fn decode_stream(source: impl Read + Seek, file: &str) -> Result<Weights, Format
         let name = name
             .strip_suffix(".npy")
             .ok_or_else(|| malformed(format!("its member {name} is no .npy array")))?;
-        unpacked = unpacked.saturating_add(size);
-        if unpacked > MAX_UNPACKED {
-            let next = "take it apart and give the arrays as .npy files";
-            return Err(FormatError::malformed(file, "it unpacks to more than 8 GiB", next));
-        }
         let label = format!("{file}, array {name}");
-        let tensor = npy::decode_stream(&mut member, size, &label)?;
+        let is_packed = member.compression() != CompressionMethod::Stored;
+        let tensor = npy::decode_stream(&mut member, size, is_packed.then_some(left), &label)?;
+        if is_packed {
+            left = left.saturating_sub(size_of_val(tensor.data()) as u64);
+        }
         check_end(&mut member)
             .map_err(|cause| malformed(format!("its array {name} is damaged ({cause})")))?;
         if arrays.insert(name.to_string(), tensor).is_some() {
@@ -148,6 +150,19 @@ mod tests {
         let archive = deflated("zeros.npy", &array);
         assert!(archive.len() < 500);
         assert_eq!(decode(&archive, "z.npz").unwrap()["zeros"], Tensor::zeros([1000]));
+    }
+
+    #[test]
+    fn a_small_archive_does_not_become_large() {
+        // 20 million bytes that become as many numbers of four bytes.
+        let text = format!("{:117}\n", "{'descr': '|u1', 'fortran_order': False, 'shape': (20000000,), }");
+        let mut array = b"\x93NUMPY\x01\x00v\x00".to_vec();
+        array.extend(text.as_bytes());
+        array.resize(array.len() + 20_000_000, 0);
+        let archive = deflated("bomb.npy", &array);
+        assert!(archive.len() < 100_000);
+        let sentence = decode(&archive, "b.npz").unwrap_err().to_string();
+        assert!(sentence.contains("bomb") && sentence.contains("80000000 bytes"), "{sentence}");
     }
 
     #[test]

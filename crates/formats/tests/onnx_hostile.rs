@@ -162,8 +162,11 @@ fn constants_beyond_everything() {
         ]);
         refused(&net.bytes(), &["node", op]);
     }
+    // No axis is that long, whoever asks for it.
+    let net = Net::new([full.clone(), node("o", "Mul", &["x", "c"], &["y"])]).with([longs("s", &[1 << 39])]);
+    refused(&net.bytes(), &["\"full\"", "ConstantOfShape", "549755813888"]);
     // One number everywhere costs nothing until somebody wants to see it.
-    let list = longs("s", &[1 << 39]);
+    let list = longs("s", &[1 << 30]);
     for (op, inputs) in [("Reshape", ["x", "c"]), ("Gather", ["x", "c"]), ("Expand", ["x", "c"])] {
         let value = Proto::default().text(1, "value").message(5, longs("", &[1])).whole(20, 4);
         let full = full.clone().message(5, value);

@@ -110,6 +110,32 @@ fn a_pickle_that_calls_is_refused_by_name() {
     assert!(nowhere.contains("check the path"), "{nowhere}");
 }
 
+/// A pickle of single bytes that each become an object: a small file, compressed, that asks for gigabytes.
+#[test]
+fn a_pickle_that_grows_is_refused_before_it_does() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("grows.pt");
+    let pickle: Vec<u8> = b"\x80\x02".iter().copied().chain(std::iter::repeat_n(b']', 8 << 20)).collect();
+    std::fs::write(&path, &pickle).unwrap();
+    let sentence = torch::read(&path).unwrap_err().to_string();
+    assert!(sentence.contains("more memory") && sentence.contains("8388610 bytes"), "{sentence}");
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    archive.start_file("net/data.pkl", zip::write::SimpleFileOptions::default()).unwrap();
+    archive.write_all(&pickle).unwrap();
+    archive.finish().unwrap();
+    let sentence = torch::read(&path).unwrap_err().to_string();
+    assert!(sentence.contains("more memory"), "{sentence}");
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    archive.start_file("net/data.pkl", zip::write::SimpleFileOptions::default()).unwrap();
+    archive.write_all(b"\x80\x02}.").unwrap();
+    archive.start_file("net/data/0", zip::write::SimpleFileOptions::default()).unwrap();
+    (0..100).for_each(|_| archive.write_all(&vec![0; 1 << 20]).unwrap());
+    archive.finish().unwrap();
+    let sentence = torch::read(&path).unwrap_err().to_string();
+    assert!(sentence.contains("claim to unpack to"), "{sentence}");
+}
+
 #[test]
 fn damaged_checkpoints_are_refused_without_a_panic() {
     let folder = tempfile::tempdir().unwrap();

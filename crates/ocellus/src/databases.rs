@@ -75,6 +75,8 @@ pub fn from_lmdb(path: &Path, folder: &Path, classes: &[String]) -> Result<u64, 
         let name = format!("{}, entry {}", path.display(), String::from_utf8_lossy(&key));
         let datum = Datum::decode(&value, &name)?;
         let class = usize::try_from(datum.label).ok().and_then(|label| classes.get(label));
+        // A class is a folder in this one, whatever it is called.
+        let class = class.filter(|name| !matches!(name.as_str(), "." | ".." | ""));
         let class = class.map_or_else(|| datum.label.to_string(), |name| name.replace(['/', '\\'], "_"));
         let place = folder.join(class);
         std::fs::create_dir_all(&place)

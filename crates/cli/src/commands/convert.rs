@@ -6,14 +6,15 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use ocellus::databases::{Entries, from_lmdb, to_lmdb};
 use ocellus::formats::lmdb::Lmdb;
-use ocellus::load::{Found, read_labels, save};
+use ocellus::load::{Agreement, Found, SaveOptions, Trial, read_labels, save_verified, save_with};
 use ocellus::train::{Source, kind_of};
-use ocellus::{Graph, Weights};
+use ocellus::{Graph, Weights, initialise};
 use serde_json::json;
 
 use crate::args::Common;
 use crate::console;
 use crate::network::{PrepareArgs, SourceArgs, parse_input};
+use crate::pictures::pictures;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -22,6 +23,9 @@ Examples:
   ocellus convert squeezenet.prototxt squeezenet.safetensors --weights squeezenet.caffemodel \\
       --resize 256 --fit stretch --bgr --mean 104,117,123 --labels synset_words.txt
   ocellus convert resnet20.th resnet20.safetensors --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+  ocellus convert runs/train net.onnx --verify photos/           written only if it gives the same answers
+  ocellus convert runs/train net.onnx --pixels-inside            the network itself takes pixels from 0 to 255
+  ocellus convert resnet50 resnet50.onnx --untrained --seed 7
   ocellus convert mnist/ mnist_lmdb                              mnist_train_lmdb and mnist_val_lmdb
   ocellus convert mnist/ mnist_siamese_train_lmdb --split train --pairs
   ocellus convert photos/ photos.lmdb --crop 256; ocellus convert photos.lmdb photos2/
@@ -30,6 +34,9 @@ Examples:
 IN is anything that holds or describes a network. OUT says the format by its name: .safetensors (Ocellus), .onnx,
 .prototxt or .caffemodel (Caffe: both are written), .npz (weights alone), .txt or .net (the network's text form alone). Preprocessing and
 class names are kept: inside .safetensors and .onnx, else in a .toml of the same name, which ocellus finds there again.
+
+--verify reads what was written, runs it beside the original, and fails, with nothing written, where an output differs by
+more than 1e-4 of its largest number. Without pictures it runs both on random ones.
 
 fc-to-conv turns linear layers into convolutions: the same numbers at the size trained for, a map of scores on larger
 images. conv-to-fc turns them back.
@@ -42,8 +49,18 @@ class folders of PNGs.";
 #[command(after_help = EXAMPLE, override_usage = "ocellus convert [fc-to-conv|conv-to-fc] IN OUT [OPTIONS]")]
 pub struct ConvertArgs {
     /// What to read and what to write, after a change of the network if one is wanted
-    #[arg(value_name = "IN OUT", num_args = 2..=3, required = true)]
+    #[arg(value_name = "IN OUT", num_args = 2..=3, required_unless_present = "verify")]
     pub words: Vec<String>,
+    /// Read the file back and compare its answers with the original's: on these pictures (files, folders, data sets), or
+    /// on random ones
+    #[arg(long, value_name = "PICTURES", num_args = 0..)]
+    pub verify: Option<Vec<String>>,
+    /// Make scale, mean, deviation and order of channels part of the network (.onnx)
+    #[arg(long)]
+    pub pixels_inside: bool,
+    /// Random weights, by --seed, for a network that has none
+    #[arg(long)]
+    pub untrained: bool,
     /// Shape of the input, for descriptions that do not say it
     #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
     pub input: Option<[usize; 4]>,
@@ -83,7 +100,11 @@ enum Surgery {
 }
 
 /// Converts.
-pub fn run(args: ConvertArgs, common: &Common) -> anyhow::Result<()> {
+pub fn run(mut args: ConvertArgs, common: &Common) -> anyhow::Result<()> {
+    if let (true, Some(behind)) = (args.words.is_empty(), &mut args.verify) {
+        // Said in front of IN and OUT, --verify has taken them for its pictures.
+        args.words = std::mem::take(behind);
+    }
     let (surgery, from, to) = match args.words.as_slice() {
         [from, to] => (None, from, to),
         [surgery, from, to] => match Surgery::from_str(surgery, false) {
@@ -101,15 +122,28 @@ pub fn run(args: ConvertArgs, common: &Common) -> anyhow::Result<()> {
         return to_databases(&args, from, to, common);
     }
     let mut found = args.source.find(from, args.input)?;
+    if args.untrained && found.weights.is_none() {
+        found.weights = Some(initialise(&found.graph, common.seed()));
+    }
     let told = found.notes.len();
     args.prepare.preparation().apply(&mut found)?;
     found.notes[told..].iter().for_each(|note| console::complain(&format!("note: {note}")));
     if let Some(surgery) = surgery {
         operate(&mut found, surgery)?;
     }
-    let saved = save(&found, Path::new(to))?;
+    let options = SaveOptions { pixels_inside: args.pixels_inside };
+    let (saved, agreement) = match &args.verify {
+        Some(paths) => {
+            let trial = Trial { pictures: pictures(paths)?, seed: common.seed(), machine: common.machine() };
+            let (saved, agreement) = save_verified(&found, Path::new(to), &options, &trial)?;
+            (saved, Some(agreement))
+        }
+        None => (save_with(&found, Path::new(to), &options)?, None),
+    };
     if common.json {
-        return console::say_json(&json!({"written": saved.files, "left_out": saved.left_out}));
+        return console::say_json(
+            &json!({"written": saved.files, "left_out": saved.left_out, "verified": agreement}),
+        );
     }
     for file in &saved.files {
         console::say(&format!("written: {}", file.display()));
@@ -117,7 +151,16 @@ pub fn run(args: ConvertArgs, common: &Common) -> anyhow::Result<()> {
     for what in &saved.left_out {
         console::complain(&format!("note: {to} has no place for {what}"));
     }
+    if let Some(agreement) = agreement {
+        console::say(&told_agreement(&agreement));
+    }
     Ok(())
+}
+
+fn told_agreement(agreement: &Agreement) -> String {
+    let inputs = if agreement.random { "random inputs" } else { "pictures" };
+    let Agreement { inputs: count, worst, output, .. } = agreement;
+    format!("verified: {count} {inputs}, outputs agree within {worst:.1e} (the most in {output})")
 }
 
 /// A database to class folders.

@@ -134,18 +134,18 @@ fn network(
         }
     }
     let weights = match &args.weights {
-        Some(file) => read_weights(file, &graph)?,
+        Some(file) => read_weights(file, &mut graph, args.train_mode || args.backward.is_some())?,
         None => network.take_weights(common.seed()),
     };
     Ok((network, graph, weights))
 }
 
-fn read_weights(file: &std::path::Path, graph: &Graph) -> anyhow::Result<Weights> {
+fn read_weights(file: &std::path::Path, graph: &mut Graph, trains: bool) -> anyhow::Result<Weights> {
     let fitted = weights_for(file, graph)?;
     if let Some(stray) = fitted.report.with(Fate::Unused).next().and_then(|line| line.tensor.as_ref()) {
         console::complain(&format!("note: {}: tensor {} {} is not used", file.display(), stray.0, stray.1));
     }
-    Ok(fitted.complete(file, graph)?)
+    Ok(if trains { fitted.complete(file, graph)? } else { fitted.complete_to_predict(file, graph)? })
 }
 
 /// The network with the loss `loss` as its only one; a classifier without losses gets one.

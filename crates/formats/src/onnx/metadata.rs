@@ -37,13 +37,13 @@ pub(super) fn restore(entries: Vec<(String, String)>, model: &mut Model) -> Resu
     Ok(())
 }
 
-/// The entries that keep `model`'s classes, preprocessing (unless the network now does it itself) and notes.
-pub(super) fn entries(model: &Model, keep_preprocess: bool) -> Vec<(String, String)> {
+/// The entries that keep `model`'s classes, preprocessing and notes.
+pub(super) fn entries(model: &Model) -> Vec<(String, String)> {
     let mut entries = Vec::new();
     if !model.classes.is_empty() {
         entries.push((CLASSES.to_string(), serde_json::json!(model.classes).to_string()));
     }
-    if let (Some(preprocess), true) = (&model.preprocess, keep_preprocess) {
+    if let Some(preprocess) = &model.preprocess {
         entries.push((PREPROCESS.to_string(), preprocess.to_string()));
     }
     let notes = model.info.iter().map(|(key, value)| (format!("{INFO}{key}"), value.clone()));

@@ -6,6 +6,7 @@
 //! refused by name, except types that only hold settings beside the weights ([`SETTINGS`]).
 
 mod bounds;
+mod opcodes;
 
 use std::path::Path;
 

@@ -11,6 +11,7 @@ mod error;
 mod guess;
 mod prepare;
 mod save;
+mod verify;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,8 @@ use serde_json::Value;
 
 pub use error::LoadError;
 pub use prepare::{Preparation, read_labels};
-pub use save::{Saved, save};
+pub use save::{SaveOptions, Saved, save, save_with};
+pub use verify::{Agreement, Trial, VERIFY_LIMIT, save_verified};
 pub use weights::{Fitted, weights_for};
 
 /// Where [`Found::info`] keeps the values of Caffe's blobs.
@@ -132,9 +134,12 @@ pub fn open(ask: &Ask) -> Result<Found, LoadError> {
     };
     if let Some(path) = &ask.weights {
         let fitted = weights_for(path, &found.graph)?;
-        found.weights = Some(fitted.complete(path, &found.graph)?);
+        found.weights = Some(fitted.complete_to_predict(path, &mut found.graph)?);
     }
+    // A model that brings its own preprocessing is not told another by what stands beside another file of its name.
+    let is_told = matches!(&found.file, Some((_, Kind::Native | Kind::Onnx))) && found.preprocess.is_some();
     if let Some((file, _)) = &found.file
+        && !is_told
         && let Some(beside) = Preparation::beside(file)?
     {
         beside.apply(&mut found)?;
@@ -257,7 +262,7 @@ fn from_tensors(file: &Path, kind: Kind, ask: &Ask) -> Result<Found, LoadError> 
         }
     };
     let fitted = weights::fit(&found.graph, weights);
-    found.weights = Some(fitted.complete(file, &found.graph)?);
+    found.weights = Some(fitted.complete_to_predict(file, &mut found.graph)?);
     if found.preprocess.is_none() {
         found.preprocess = prepare::usual(&mut found);
     }
@@ -284,7 +289,8 @@ fn from_caffe_weights(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
     if ask.net.is_none() {
         found.notes.push(format!("the network is described by {net}"));
     }
-    found.weights = Some(weights_for(file, &found.graph)?.complete(file, &found.graph)?);
+    let fitted = weights_for(file, &found.graph)?;
+    found.weights = Some(fitted.complete_to_predict(file, &mut found.graph)?);
     Ok(found)
 }
 

@@ -172,7 +172,7 @@ impl Preparation {
 }
 
 /// What the model says now, or what is usual for networks of its origin.
-fn current(found: &Found) -> Result<Preprocess, LoadError> {
+pub(super) fn current(found: &Found) -> Result<Preprocess, LoadError> {
     let [_, channels, height, width] = image_shape(found)?;
     let size = [height, width].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
     if let Some(value) = &found.preprocess {

@@ -13,7 +13,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ocellus_data::Preprocess;
+use ocellus_data::{ChannelOrder, Fit, Preprocess};
 use ocellus_formats::{FormatError, caffe, npz, onnx, write_atomically};
 use ocellus_graph::{Graph, to_text};
 
@@ -21,6 +21,14 @@ use super::{Found, LoadError, Preparation};
 
 /// Endings that are written, for sentences.
 const ENDINGS: &str = ".safetensors, .onnx, .prototxt, .caffemodel, .npz, .txt or .net";
+
+/// How a model is written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SaveOptions {
+    /// The network itself scales, normalises and orders the channels of the pixels, 0 to 255, red first, that it then
+    /// takes: only in ONNX. Resizing and cropping stay outside.
+    pub pixels_inside: bool,
+}
 
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,11 +44,20 @@ pub struct Saved {
 /// Errors: the name's ending is not known; the format needs weights and there are none; the network has an operation
 /// that the format does not; a file cannot be written.
 pub fn save(found: &Found, path: &Path) -> Result<Saved, LoadError> {
-    let mut found = found.clone();
-    // A description that only measures has no inference form; it is written as it is.
-    found.graph = found.graph.for_inference().unwrap_or(found.graph);
-    if let Some(weights) = &mut found.weights {
-        weights.retain(|name, _| found.graph.find_param(name).is_some());
+    save_with(found, path, &SaveOptions::default())
+}
+
+/// [`save`], with a say in how.
+///
+/// Errors, besides those of [`save`]: the format cannot do what is asked for, or the model does not say how pictures
+/// are prepared.
+pub fn save_with(found: &Found, path: &Path, options: &SaveOptions) -> Result<Saved, LoadError> {
+    let mut found = inference_form(found);
+    if options.pixels_inside && ending(path) != "onnx" {
+        return Err(LoadError::Setting(format!(
+            "{}: preprocessing becomes part of the network in ONNX alone; end its name in .onnx",
+            path.display()
+        )));
     }
     match ending(path).as_str() {
         "safetensors" => {
@@ -48,7 +65,9 @@ pub fn save(found: &Found, path: &Path) -> Result<Saved, LoadError> {
             Ok(Saved { files: vec![path.into()], ..Saved::default() })
         }
         "onnx" => {
-            let bytes = onnx::write(&found.into_model()?)?;
+            let pixels = if options.pixels_inside { Some(take_pixels(&mut found)?) } else { None };
+            let options = onnx::WriteOptions { pixels, ..Default::default() };
+            let bytes = onnx::write_with(&found.into_model()?, &options)?;
             write_atomically(path, |out| out.write_all(&bytes))?;
             Ok(Saved { files: vec![path.into()], ..Saved::default() })
         }
@@ -70,7 +89,46 @@ pub fn save(found: &Found, path: &Path) -> Result<Saved, LoadError> {
     }
 }
 
-fn ending(path: &Path) -> String {
+/// The network as it is written, with the weights that it needs then.
+pub(super) fn inference_form(found: &Found) -> Found {
+    let mut found = found.clone();
+    // A description that only measures has no inference form; it is written as it is.
+    found.graph = found.graph.for_inference().unwrap_or(found.graph);
+    if let Some(weights) = &mut found.weights {
+        weights.retain(|name, _| found.graph.find_param(name).is_some());
+    }
+    found
+}
+
+/// What the network shall do to its pixels, which is left out of the model's preprocessing.
+fn take_pixels(found: &mut Found) -> Result<onnx::Pixels, LoadError> {
+    let refuse = |what: &str| Err(LoadError::Setting(format!("{}: {what}", found.graph.name)));
+    let known = found.preprocess.clone().and_then(|value| serde_json::from_value::<Preprocess>(value).ok());
+    let Some(known) = known else {
+        return refuse(
+            "it does not say how pictures are prepared; say it by flags such as --mean 104,117,123",
+        );
+    };
+    known.validate()?;
+    if known.fit == Fit::Letterbox {
+        return refuse(
+            "its letterbox is filled with the mean, before the network could subtract it; choose --fit stretch",
+        );
+    }
+    let channels = known.channels;
+    let plain = Preprocess {
+        order: ChannelOrder::Rgb,
+        scale: 1.0,
+        mean: vec![0.0; channels],
+        std: vec![1.0; channels],
+        ..known.clone()
+    };
+    found.preprocess = serde_json::to_value(plain).ok();
+    let reversed = known.order == ChannelOrder::Bgr && channels > 1;
+    Ok(onnx::Pixels { scale: known.scale, mean: known.mean, std: known.std, reversed })
+}
+
+pub(super) fn ending(path: &Path) -> String {
     path.extension().map_or(String::new(), |ending| ending.to_string_lossy().to_lowercase())
 }
 

@@ -23,6 +23,22 @@ pub struct Fitted {
 }
 
 impl Fitted {
+    /// As [`Fitted::complete`]; but where only what training needs (auxiliary heads) has no weights, `graph` becomes its
+    /// inference form.
+    pub fn complete_to_predict(self, file: &Path, graph: &mut Graph) -> Result<Weights, LoadError> {
+        if self.report.count(Fate::Missing) > 0
+            && let Ok(inference) = graph.for_inference()
+            && inference.params().len() < graph.params().len()
+            && inference.params().iter().all(|param| self.weights.contains_key(&param.name))
+        {
+            let mut weights = self.weights;
+            weights.retain(|name, _| inference.find_param(name).is_some());
+            *graph = inference;
+            return Ok(weights);
+        }
+        self.complete(file, graph)
+    }
+
     /// The weights, if none of the network's is missing and none is of another shape; `file` is what the error calls
     /// theirs.
     pub fn complete(self, file: &Path, graph: &Graph) -> Result<Weights, LoadError> {

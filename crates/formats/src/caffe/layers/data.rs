@@ -117,7 +117,7 @@ fn database(
         let given = net.options.items.get(top).cloned();
         let usual = if i == 0 { item.clone().or(net.options.any_item.clone()) } else { Some(Vec::new()) };
         let Some(sizes) = given.or(usual) else {
-            let next = format!("say them: the channels, height and width of one item of {top}");
+            let next = format!("say the channels, height and width of one item of {top}: --input 1,C,H,W");
             return Err(
                 layer.fault_with(format!("the sizes of {top} stand in its database, not here"), &next)
             );

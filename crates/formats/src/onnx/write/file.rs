@@ -9,7 +9,7 @@ use ocellus_tensor::{Shape, Weights};
 
 use super::encode::Message;
 use super::graph::{Constant, Written};
-use super::{IR_VERSION, OPSET};
+use super::ir_version;
 
 /// The largest message that Protocol Buffers' readers take.
 const LARGEST: usize = i32::MAX as usize;
@@ -54,8 +54,11 @@ pub(super) fn assemble(
     }
     let tensor_bytes: usize = tensors.iter().map(Tensor::encoded_len).sum();
     let graph_len = head.len() + tensor_bytes + tail.len();
-    let opset = Message::new().text(1, "").whole(2, OPSET);
-    let front = Message::new().whole(1, IR_VERSION).text(2, "ocellus").text(3, env!("CARGO_PKG_VERSION"));
+    let opset = Message::new().text(1, "").whole(2, written.opset);
+    let front = Message::new()
+        .whole(1, ir_version(written.opset))
+        .text(2, "ocellus")
+        .text(3, env!("CARGO_PKG_VERSION"));
     let mut back = Message::new().message(8, &opset);
     for (key, value) in about.entries {
         back = back.message(14, &Message::new().text(1, key).text(2, value));

@@ -9,7 +9,7 @@ use super::attribute::{Attribute, encoded};
 use super::encode::Message;
 use super::file::Names;
 use super::pixels::Pixels;
-use super::{layers, shapes};
+use super::{OPSET, layers, shapes};
 
 /// A constant that some operator needs beside the network's weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub(super) enum Constant {
 /// What goes into the file's graph, its weights aside.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Written {
+    /// The least operator set that has all of them.
+    pub opset: i64,
     pub nodes: Vec<Message>,
     pub constants: Vec<(String, Constant)>,
     pub inputs: Vec<(String, Shape)>,
@@ -49,6 +51,7 @@ impl<'g> Writer<'g> {
         let names: Vec<String> = graph.values().iter().map(|value| value.name.clone()).collect();
         let taken = names.iter().cloned().collect();
         let written = Written {
+            opset: OPSET,
             nodes: Vec::new(),
             constants: Vec::new(),
             inputs: Vec::new(),
@@ -149,6 +152,11 @@ impl<'g> Writer<'g> {
     pub(super) fn last(&mut self, node: &Node, op: &str, inputs: &[&str], attributes: &Attributes) {
         let output = self.name(node.outputs[0]);
         self.push(op, inputs, &[output], attributes);
+    }
+
+    /// What is written needs operator set `opset` at least.
+    pub(super) fn needs(&mut self, opset: i64) {
+        self.written.opset = self.written.opset.max(opset);
     }
 
     /// An operator on the way to it; gives what its output is called.

@@ -8,6 +8,7 @@ use ocellus_graph::ops::{
 use ocellus_graph::{Node, Op};
 use ocellus_tensor::{Padding, Rounding, Window};
 
+use super::DILATED_MEANS;
 use super::attribute::Attribute;
 use super::graph::Writer;
 
@@ -98,6 +99,17 @@ fn window_attributes(window: &Window) -> Attributes {
     ]
 }
 
+/// A window of AveragePool, which could not be dilated before operator set 19.
+fn mean_attributes(writer: &mut Writer, window: &Window) -> Attributes {
+    let mut attributes = window_attributes(window);
+    if window.dilation == [1, 1] {
+        attributes.retain(|(name, _)| *name != "dilations");
+    } else {
+        writer.needs(DILATED_MEANS);
+    }
+    attributes
+}
+
 /// A window that comes out even: where sizes are rounded up, the padding is made to reach the last window's end, so
 /// that no reader has to round up by itself (they differ in how).
 fn reaching(writer: &Writer, node: &Node, window: Window, rounding: Rounding) -> Result<Window, String> {
@@ -126,7 +138,7 @@ fn avg_pool(writer: &mut Writer, node: &Node, x: &str, pool: &AvgPool) -> Result
         return Ok(());
     };
     let window = reaching(writer, node, own, pool.rounding)?;
-    let mut attributes = window_attributes(&window);
+    let mut attributes = mean_attributes(writer, &window);
     // Without padding of its own, all that was added to come out even does not count.
     let counts_pad = pool.count_include_pad && own.padding != Padding::all(0);
     attributes.push(("count_include_pad", counts_pad.into()));
@@ -249,7 +261,7 @@ fn lrn(writer: &mut Writer, node: &Node, x: &str, op: &Lrn) {
     let square = writer.inner("square", "Mul", &[x, x], &[]);
     let half = op.size / 2;
     let window = Window::square(op.size).padding(half);
-    let mut attributes = window_attributes(&window);
+    let mut attributes = mean_attributes(writer, &window);
     attributes.push(("count_include_pad", true.into()));
     let mean = writer.inner("mean", "AveragePool", &[&square], &attributes);
     let scaled = affine(writer, "base", &mean, (op.alpha, op.k));

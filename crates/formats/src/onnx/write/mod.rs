@@ -1,7 +1,7 @@
 //! A network becomes an ONNX file.
 //!
-//! The inference form is written, with operators of operator set 17 alone, weights as initialisers under their own
-//! names, and the batch left free where nothing in the network depends on it: the network is written for two batch
+//! The inference form is written, with operators of operator set 17 (19 for dilated means), weights as initialisers under
+//! their own names, and the batch left free where nothing in the network depends on it: the network is written for two batch
 //! sizes, and if that makes no difference the batch is called `N`.
 
 mod attribute;
@@ -21,11 +21,16 @@ use super::metadata;
 use crate::{FormatError, Model};
 use graph::Writer;
 
-/// The operator set that is written.
+/// The operator set that is written, unless something needs a newer one.
 const OPSET: i64 = 17;
 
-/// The version of the file format that goes with it.
-const IR_VERSION: i64 = 8;
+/// The operator set that lets AveragePool be dilated.
+const DILATED_MEANS: i64 = 19;
+
+/// The version of the file format that goes with an operator set.
+fn ir_version(opset: i64) -> i64 {
+    if opset < DILATED_MEANS { 8 } else { 9 }
+}
 
 /// What errors call the result.
 const RESULT: &str = "the ONNX model";
@@ -36,7 +41,7 @@ pub struct WriteOptions {
     /// Keep the batch of the model, even where any would do.
     pub fixed_batch: bool,
     /// What the network itself shall do to the pixels it is given; nothing unless told otherwise. The model's
-    /// preprocessing is then not kept beside it.
+    /// preprocessing, which is kept beside it, then has to say what is left to be done before.
     pub pixels: Option<Pixels>,
 }
 
@@ -71,7 +76,7 @@ pub fn write_with(model: &Model, options: &WriteOptions) -> Result<Vec<u8>, Form
     let graph = model.graph.for_inference().map_err(|cause| refuse(cause.to_string()))?;
     let written = Writer::new(&graph, options.pixels.as_ref()).and_then(Writer::finish).map_err(refuse)?;
     let batch = if options.fixed_batch { None } else { free_batch(&graph, options, &written) };
-    let entries = metadata::entries(model, options.pixels.is_none());
+    let entries = metadata::entries(model);
     file::assemble(&written, &graph, &file::About { batch, entries: &entries }, &model.weights)
         .map_err(refuse)
 }
