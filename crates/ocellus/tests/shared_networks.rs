@@ -28,7 +28,7 @@ fn run(found: &Found, input: &[f32], shape: &[usize], blobs: &[&str]) -> Weights
     let graph = found.graph.for_inference().unwrap();
     let name = graph.value(graph.inputs()[0]).name.clone();
     let graph = graph.with_batch(shape[0]).unwrap();
-    let mut graph = if *graph.shape(graph.inputs()[0]) == *shape {
+    let mut graph = if **graph.shape(graph.inputs()[0]) == *shape {
         graph
     } else {
         graph.with_input(&name, shape).unwrap()
