@@ -146,6 +146,31 @@ fn a_trained_network_goes_through_every_format_and_answers_the_same() {
 }
 
 #[test]
+fn a_conversion_verifies_itself() {
+    let place = Place::new();
+    place.pictures("photos", 3, 2);
+    let done = place.ok("convert --verify lenet lenet.onnx --untrained --json").json();
+    assert_eq!((&done["verified"]["random"], &done["verified"]["inputs"]), (&true.into(), &4.into()));
+    let prepared = "--untrained --seed 5 --mean 0.5,0.4,0.3 --std 0.2,0.2,0.3 --bgr";
+    place.ok(&format!("convert resnet20 net.safetensors {prepared}"));
+    for options in ["net.onnx", "net.prototxt", "net.npz", "net.txt", "pixels.onnx --pixels-inside"] {
+        let done = place.ok(&format!("convert net.safetensors {options} --verify photos --json")).json();
+        assert_eq!(done["verified"]["inputs"], 6, "{options}: {done}");
+        let worst = done["verified"]["worst"].as_f64().unwrap();
+        assert!(worst < 1e-5, "{options}: {worst}");
+    }
+    let text = place.ok("convert net.safetensors again.onnx --verify photos/class0/0.png").out;
+    assert!(text.contains("verified: 1 pictures") && text.contains("again.onnx"), "{text}");
+    assert!(place.refusal("convert lenet x.onnx --verify").contains("--untrained"));
+    assert!(place.refusal("convert net.safetensors x.onnx --verify nowhere").contains("nowhere"));
+    assert!(place.refusal("convert net.safetensors x.npz --pixels-inside").contains(".onnx"));
+    assert!(!place.path("x.onnx").exists() && !place.path("x.npz").exists());
+    // Heads that only training needs have no weights in what was written, and are not missed.
+    place.ok("convert googlenet g.safetensors --untrained");
+    place.ok("convert googlenet g.onnx --weights g.safetensors");
+}
+
+#[test]
 fn surgery_gives_the_same_numbers_and_maps() {
     let place = Place::new();
     place.ok("convert lenet lenet.prototxt");

@@ -287,3 +287,64 @@ fn fits(shape: &[usize], settings: &Preprocess) -> bool {
     let [height, width] = settings.size.map(|side| side as usize);
     shape == [1, settings.channels, height, width] && settings.validate().is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocellus_graph::{Builder, Dense, initialise};
+
+    fn found(outputs: usize) -> Found {
+        let mut b = Builder::new("tiny");
+        let x = b.input("x", [1, 3, 4, 6]);
+        let flat = b.flatten("flat", x);
+        for i in 0..outputs {
+            let y = b.linear(&format!("fc{i}"), flat, Dense::new(2));
+            b.output(&format!("y{i}"), y);
+        }
+        let graph = b.finish().unwrap();
+        let mut found = open(&Ask::word("lenet")).unwrap();
+        found.weights = Some(initialise(&graph, 3));
+        found.graph = graph;
+        found
+    }
+
+    #[test]
+    fn other_numbers_other_outputs_and_no_numbers_are_noticed() {
+        let (sound, trial) = (found(2), Trial::default());
+        assert_eq!(compare(&sound, &sound, &trial).unwrap().worst, 0.0);
+        let mut other = sound.clone();
+        let weight = other.weights.as_mut().unwrap().get_mut("fc1.weight").unwrap();
+        weight.data_mut()[5] *= 1.01;
+        let agreement = compare(&sound, &other, &trial).unwrap();
+        assert!(
+            agreement.worst > VERIFY_LIMIT && agreement.output == "y1" && agreement.random,
+            "{agreement:?}"
+        );
+        let weight = other.weights.as_mut().unwrap().get_mut("fc1.weight").unwrap();
+        weight.data_mut()[5] = f32::NAN;
+        assert!(compare(&sound, &other, &trial).unwrap().worst.is_nan());
+        let sentence = compare(&sound, &found(1), &trial).unwrap_err().to_string();
+        assert!(sentence.contains("y0, y1 from x") && sentence.contains("y0 from x"), "{sentence}");
+    }
+
+    #[test]
+    fn what_fails_is_not_written() {
+        let place = tempfile::tempdir().unwrap();
+        let mut broken = found(1);
+        // A number that no sum survives: both sides agree on that, so the file is sound.
+        let weights = broken.weights.as_mut().unwrap();
+        weights.get_mut("fc0.bias").unwrap().data_mut()[0] = f32::NAN;
+        let path = place.path().join("net.onnx");
+        save_verified(&broken, &path, &SaveOptions::default(), &Trial::default()).unwrap();
+        assert!(path.is_file());
+        let picture = Image { width: 6, height: 4, channels: 3, pixels: vec![100; 72] };
+        let trial = Trial { pictures: vec![("p.png".into(), picture)], ..Trial::default() };
+        // Without weights there is nothing to compare; nothing is left behind either.
+        broken.weights = None;
+        let gone = place.path().join("none.onnx");
+        let sentence =
+            save_verified(&broken, &gone, &SaveOptions::default(), &trial).unwrap_err().to_string();
+        assert!(sentence.contains("--untrained") && !gone.exists(), "{sentence}");
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+}
