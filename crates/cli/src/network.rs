@@ -12,7 +12,7 @@ use crate::console;
 /// Where weights come from that are not in the network's own file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SourceArgs {
-    /// The network's weights, if its file has none or others: .safetensors, .caffemodel, .pt, .pth, .npz
+    /// The network's weights, if its file has none or others: .safetensors, .caffemodel, .pt, .pth, .h5, .npz
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// The network that tensors without one belong to: a zoo name or a description [default: by their shapes]

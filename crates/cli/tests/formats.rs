@@ -272,3 +272,17 @@ fn squeezenet_sees_in_photographs_what_it_saw_elsewhere() {
     }
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "the same after every conversion");
 }
+
+#[test]
+fn a_model_of_keras_is_summed_up_and_converted() {
+    let Some(model) = data("models/keras/gender_mini_xception.hdf5") else { return };
+    let place = Place::new();
+    let summary = place.ok(&format!("summary {model} --json")).json();
+    let counts = &summary["parameters"];
+    let sum = counts["trainable"].as_u64().unwrap() + counts["statistics"].as_u64().unwrap();
+    assert_eq!(sum, 52_658, "{summary}");
+    place.ok(&format!("convert {model} gender.safetensors"));
+    place.ok("convert gender.safetensors gender.onnx");
+    let again = place.ok("summary gender.onnx --json").json();
+    assert_eq!(again["macs"], summary["macs"]);
+}

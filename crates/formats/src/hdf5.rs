@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use hdf5_reader::{
     ByteOrder as Order, Dataset, Datatype, FileStorage, H5Type, Hdf5File, OpenOptions, SliceInfo,
-    SliceInfoElem,
+    SliceInfoElem, Storage, StorageBuffer,
 };
 use ocellus_tensor::Tensor;
 
@@ -68,6 +68,18 @@ impl Hdf5 {
         let storage = FileStorage::from_file(source).map_err(|cause| malformed(&name, "", &cause))?;
         let file = Hdf5File::from_storage_with_options(Arc::new(storage), options(length));
         Hdf5::of(file, name, length)
+    }
+
+    /// Opens the HDF5 file that lies in `file` from byte `start` on and is `length` bytes long.
+    pub(crate) fn part(file: File, start: u64, length: u64, name: String) -> Result<Hdf5, FormatError> {
+        let whole = FileStorage::from_file(file).map_err(|cause| malformed(&name, "", &cause))?;
+        if start.checked_add(length).is_none_or(|end| end > whole.len()) {
+            let what =
+                format!("it ends at byte {}, {length} bytes from {start} are said to be it", whole.len());
+            return Err(FormatError::malformed(name, what, DAMAGED));
+        }
+        let storage = Arc::new(Part { whole, start, length });
+        Hdf5::of(Hdf5File::from_storage_with_options(storage, options(length)), name, length)
     }
 
     /// Opens a file already in memory; `name` is what errors call it.
@@ -186,6 +198,9 @@ impl Hdf5 {
     /// The texts in an attribute that is a list of them, of fixed or of variable length.
     pub fn texts(&self, path: &str, attribute: &str) -> Result<Option<Vec<String>>, FormatError> {
         let Some(found) = self.attribute(path, attribute)? else { return Ok(None) };
+        if found.shape.contains(&0) {
+            return Ok(Some(Vec::new())); // h5py keeps a list of no texts as one of no numbers
+        }
         let place = format!("{path}, attribute {attribute}");
         let texts = found.read_strings().or_else(|_| found.read_string().map(|one| vec![one]));
         let texts = texts.map_err(|cause| malformed(&self.name, &place, &cause))?;
@@ -263,6 +278,30 @@ impl Hdf5 {
             let what = format!("{path} holds {}, no numbers", kind_of(datatype));
             FormatError::malformed(&self.name, what, "save it as float32")
         })
+    }
+}
+
+/// A file inside a file.
+struct Part {
+    whole: FileStorage,
+    start: u64,
+    length: u64,
+}
+
+impl Storage for Part {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn read_range(&self, offset: u64, len: usize) -> hdf5_reader::error::Result<StorageBuffer> {
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.length) {
+            return Err(hdf5_reader::error::Error::UnexpectedEof {
+                offset,
+                needed: len as u64,
+                available: 0,
+            });
+        }
+        self.whole.read_range(self.start + offset, len)
     }
 }
 

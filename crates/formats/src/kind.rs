@@ -8,7 +8,7 @@
 //! | `\x80\x02` ... (a pickle), or a tar of such | an old PyTorch checkpoint |
 //! | `\x93NUMPY` | one array |
 //! | other bytes that are no text | a Protocol Buffers message: by name `.onnx`, `.binaryproto`, `.solverstate`, else by its first field |
-//! | text | a network's text form (`network NAME`), a solver (`base_lr`, `net`), else a Caffe description |
+//! | text | a Keras model's JSON, a network's text form (`network NAME`), a solver (`base_lr`, `net`), else a Caffe description |
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -47,7 +47,7 @@ pub enum Kind {
     SolverState,
     /// HDF5 that is neither Caffe's nor Keras's.
     Hdf5,
-    /// A Keras model or its weights: HDF5 or a `.keras` archive.
+    /// A Keras model or its weights: HDF5, a `.keras` archive, or a model's JSON.
     Keras,
     /// A network in this program's text form.
     Text,
@@ -135,6 +135,7 @@ fn of_hdf5(file: &Hdf5) -> Kind {
     } else if has_layers("/")
         || file.has_group("/model_weights")
         || file.has_group("/_layer_checkpoint_dependencies")
+        || (file.has_group("/layers") && file.has_group("/vars"))
     {
         Kind::Keras
     } else if file.has_group("/data") && !file.has_group("/layers") {
@@ -167,6 +168,9 @@ fn is_text(head: &[u8]) -> bool {
 fn of_text(text: &str) -> Option<Kind> {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let first = lines().next()?;
+    if first.starts_with('{') && text.contains("\"class_name\"") {
+        return Some(Kind::Keras); // what model.to_json() gives
+    }
     if first.starts_with("network ") {
         return Some(Kind::Text);
     }

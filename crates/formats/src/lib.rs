@@ -10,6 +10,7 @@ mod atomic;
 pub mod caffe;
 mod error;
 pub mod hdf5;
+pub mod keras;
 mod kind;
 pub mod lmdb;
 mod match_report;

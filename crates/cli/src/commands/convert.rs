@@ -22,6 +22,7 @@ Examples:
   ocellus convert runs/train/best.safetensors net.prototxt       writes net.prototxt, net.caffemodel and net.toml
   ocellus convert squeezenet.prototxt squeezenet.safetensors --weights squeezenet.caffemodel \\
       --resize 256 --fit stretch --bgr --mean 104,117,123 --labels synset_words.txt
+  ocellus convert flowers.keras flowers.onnx
   ocellus convert resnet20.th resnet20.safetensors --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
   ocellus convert runs/train net.onnx --verify photos/           written only if it gives the same answers
   ocellus convert runs/train net.onnx --pixels-inside            the network itself takes pixels from 0 to 255

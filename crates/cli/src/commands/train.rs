@@ -104,7 +104,7 @@ pub struct TrainArgs {
     /// With --solver: iterations in all, in the place of the solver's
     #[arg(long, value_name = "N", requires = "solver")]
     pub max_iter: Option<usize>,
-    /// Begin with these weights where they fit: .safetensors, .caffemodel, .pt, .pth, .npz
+    /// Begin with these weights where they fit: .safetensors, .caffemodel, .pt, .pth, .h5, .keras, .npz
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// Steps between checkpoints, besides the one at each epoch's end

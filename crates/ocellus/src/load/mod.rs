@@ -9,6 +9,7 @@
 
 mod error;
 mod guess;
+mod keras;
 mod prepare;
 mod save;
 mod verify;
@@ -123,7 +124,8 @@ pub fn open(ask: &Ask) -> Result<Found, LoadError> {
     let own_file = file_of(&ask.word)?;
     if own_file.is_none()
         && let Some(path) = &ask.weights
-        && let Some(kind @ (Kind::Tensors | Kind::Npz | Kind::Torch | Kind::Native)) = Kind::of(path)?
+        && let Some(kind @ (Kind::Tensors | Kind::Npz | Kind::Torch | Kind::Native | Kind::Keras)) =
+            Kind::of(path)?
     {
         // The network is made for as many classes as its weights tell apart.
         return from_tensors(path, kind, &Ask { net: Some(ask.word.clone()), ..ask.clone() });
@@ -132,7 +134,10 @@ pub fn open(ask: &Ask) -> Result<Found, LoadError> {
         Some(file) => from_file(&file, ask)?,
         None => from_zoo(&ask.word, ask.input)?,
     };
-    if let Some(path) = &ask.weights {
+    let has_own = |found: &Found| matches!(found.file, Some((_, Kind::Keras))) && found.weights.is_some();
+    if let Some(path) = &ask.weights
+        && !(has_own(&found) && Kind::of(path)? == Some(Kind::Keras))
+    {
         let fitted = weights_for(path, &found.graph)?;
         found.weights = Some(fitted.complete_to_predict(path, &mut found.graph)?);
     }
@@ -184,7 +189,7 @@ fn from_zoo(word: &str, input: Option<[usize; 4]>) -> Result<Found, LoadError> {
 
 fn from_file(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
     let kind = Kind::of(file)?.ok_or_else(|| {
-        let next = "give a .safetensors, .onnx, .prototxt, .caffemodel, .pt, .pth, .h5 or .npz file, or a run folder";
+        let next = "give a .safetensors, .onnx, .prototxt, .caffemodel, .pt, .pth, .keras, .h5 or .npz file, or a run folder";
         FormatError::malformed(file.display().to_string(), "it holds no network that is known here", next)
     })?;
     let mut found = match kind {
@@ -193,6 +198,7 @@ fn from_file(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
         Kind::Text => Found::new(read_text(file)?),
         Kind::Onnx => Found::of_model(onnx::read_file(file, &onnx_options(file, ask)?)?),
         Kind::CaffeModel => from_caffe_weights(file, ask)?,
+        Kind::Keras => keras::open(file, ask)?,
         Kind::Tensors | Kind::Npz | Kind::Torch => from_tensors(file, kind, ask)?,
         kind => return Err(refusal(file, kind)),
     };
@@ -244,7 +250,7 @@ fn read_text(file: &Path) -> Result<Graph, LoadError> {
 
 /// Tensors without a network: the network is named by `ask.net`, or guessed from the tensors' shapes.
 fn from_tensors(file: &Path, kind: Kind, ask: &Ask) -> Result<Found, LoadError> {
-    let weights = weights::tensors_of(file, kind)?;
+    let weights = weights::tensors_of(file, kind, None)?;
     let mut found = match &ask.net {
         Some(net) => match guess::options_for(net, &weights, ask.input) {
             Some(options) => named(net, &options)?,
@@ -261,8 +267,14 @@ fn from_tensors(file: &Path, kind: Kind, ask: &Ask) -> Result<Found, LoadError> 
             found
         }
     };
+    // Weights of Keras depend on the network that they are for.
+    let weights =
+        if kind == Kind::Keras { weights::tensors_of(file, kind, Some(&found.graph))? } else { weights };
     let fitted = weights::fit(&found.graph, weights);
     found.weights = Some(fitted.complete_to_predict(file, &mut found.graph)?);
+    if kind == Kind::Keras && keras::is_version_1(&found.graph) {
+        keras::see_as_caffe(&mut found);
+    }
     if found.preprocess.is_none() {
         found.preprocess = prepare::usual(&mut found);
     }

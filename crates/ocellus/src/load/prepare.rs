@@ -190,7 +190,7 @@ pub(super) fn current(found: &Found) -> Result<Preprocess, LoadError> {
 }
 
 /// The shape (N, C, H, W) of the network's input.
-fn image_shape(found: &Found) -> Result<[usize; 4], LoadError> {
+pub(super) fn image_shape(found: &Found) -> Result<[usize; 4], LoadError> {
     let shapes: Vec<_> = found.graph.inputs().iter().map(|&id| found.graph.shape(id)).collect();
     let images: Vec<[usize; 4]> = shapes.iter().filter_map(|shape| shape.dims().try_into().ok()).collect();
     images.first().copied().ok_or_else(|| {

@@ -84,26 +84,27 @@ pub fn weights_for(path: &Path, graph: &Graph) -> Result<Fitted, LoadError> {
     let kind = Kind::of(path)?;
     match kind {
         Some(Kind::CaffeModel) => Ok(fit(graph, caffe::read_weights(path, graph)?)),
-        Some(kind @ (Kind::Native | Kind::Tensors | Kind::Npz | Kind::Torch)) => {
-            Ok(fit(graph, tensors_of(path, kind)?))
+        Some(kind @ (Kind::Native | Kind::Tensors | Kind::Npz | Kind::Torch | Kind::Keras)) => {
+            Ok(fit(graph, tensors_of(path, kind, Some(graph))?))
         }
         kind => {
             let what = format!(
                 "it is {}, which holds no weights",
                 kind.map_or("no file that is known here", Kind::name)
             );
-            let next = "give a .safetensors, .caffemodel, .pt, .pth or .npz file";
+            let next = "give a .safetensors, .caffemodel, .pt, .pth, .h5, .keras or .npz file";
             Err(FormatError::malformed(path.display().to_string(), what, next).into())
         }
     }
 }
 
-/// All tensors of a file that names them.
-pub(super) fn tensors_of(path: &Path, kind: Kind) -> Result<Weights, LoadError> {
+/// All tensors of a file that names them, for `graph` if that is known.
+pub(super) fn tensors_of(path: &Path, kind: Kind, graph: Option<&Graph>) -> Result<Weights, LoadError> {
     Ok(match kind {
         Kind::Npz => npz::read(path)?,
         Kind::Torch => torch::read(path)?.weights,
         Kind::Native => Model::load(path)?.weights,
+        Kind::Keras => super::keras::tensors(path, graph)?,
         _ => safetensors::read(path)?.weights,
     })
 }
