@@ -20,6 +20,7 @@ pub mod npz;
 mod numbers;
 pub mod onnx;
 pub mod safetensors;
+mod spelling;
 pub mod torch;
 mod wire;
 mod wire_out;

@@ -6,6 +6,8 @@ use std::fmt;
 use ocellus_graph::{Graph, Role};
 use ocellus_tensor::{Shape, Weights};
 
+use crate::spelling;
+
 /// What training frameworks wrap around a whole network's names.
 const WRAPPERS: [&str; 5] = ["module.", "_orig_mod.", "state_dict.", "model.", "net."];
 
@@ -14,7 +16,8 @@ const WRAPPERS: [&str; 5] = ["module.", "_orig_mod.", "state_dict.", "model.", "
 pub enum Fate {
     /// Name and shape agree.
     Matched,
-    /// The name agrees and so do the sizes once those of 1 are left out: `(O, C, 1, 1)` for `(O, C)`.
+    /// The name agrees and so do the sizes once those of 1 are left out: `(O, C, 1, 1)` for `(O, C)`; or `(O, C, H, W)` for
+    /// `(O, C H W)`.
     Reshaped,
     /// The name agrees, the shapes do not.
     WrongShape,
@@ -74,8 +77,15 @@ impl fmt::Display for MatchReport {
             };
             write!(f, "{fate:<11}")?;
             match (parameter, tensor) {
-                (Some((name, shape)), Some((_, same))) if shape == same => write!(f, "  {name} {shape}")?,
-                (Some((name, shape)), Some((_, other))) => write!(f, "  {name} {shape} from {other}")?,
+                (Some((name, shape)), Some((own, other))) => {
+                    write!(f, "  {name} {shape}")?;
+                    if shape != other {
+                        write!(f, " from {other}")?;
+                    }
+                    if unwrapped(own).all(|bare| bare != name) {
+                        write!(f, ", called {own}")?;
+                    }
+                }
                 (Some((name, shape)), None) | (None, Some((name, shape))) => write!(f, "  {name} {shape}")?,
                 (None, None) => {}
             }
@@ -96,7 +106,8 @@ impl fmt::Display for MatchReport {
 
 /// How `weights` meet the parameters of `graph` (the optimiser's own memory aside).
 ///
-/// Names are compared as they are, then without what frameworks wrap around them (`module.`, `model.`, ...).
+/// Names are compared as they are, then without what frameworks wrap around them (`module.`, `model.`, ...), then as other
+/// libraries have them (timm's and Hugging Face's for torchvision's).
 /// PyTorch's `num_batches_tracked` is ignored.
 ///
 /// ```
@@ -123,6 +134,29 @@ pub fn match_report(graph: &Graph, weights: &Weights) -> MatchReport {
             if name == parameter {
                 *known = name;
             }
+        }
+    }
+    let used: BTreeSet<&str> = found.values().copied().collect();
+    // What other libraries call it comes last: only for parameters that have no tensor by their own name.
+    let others = weights.keys().map(String::as_str).filter(|name| !used.contains(name));
+    let mut respelled: Vec<(&str, &str)> = Vec::new();
+    for name in others {
+        for bare in unwrapped(name) {
+            let known = spelling::respelled(bare).filter_map(|ours| wanted.get(ours.as_str()).copied());
+            respelled.extend(known.map(|parameter| (parameter, name)));
+        }
+    }
+    for (parameter, name) in respelled {
+        let fits =
+            |name: &str| weights.get(name).is_some_and(|tensor| meets(graph, parameter, tensor.shape()));
+        match found.get(parameter).copied() {
+            None => {
+                found.insert(parameter, name);
+            }
+            Some(known) if !used.contains(known) && !fits(known) && fits(name) => {
+                found.insert(parameter, name);
+            }
+            Some(_) => {}
         }
     }
     let used: BTreeSet<&str> = found.values().copied().collect();
@@ -169,6 +203,12 @@ pub fn fit_weights(graph: &Graph, mut weights: Weights) -> (Weights, MatchReport
     (fitted, report)
 }
 
+/// Whether a tensor of this shape can be the parameter.
+fn meets(graph: &Graph, parameter: &str, shape: &Shape) -> bool {
+    let id = graph.find_param(parameter);
+    id.is_some_and(|id| shapes_meet(&graph.param(id).shape, shape) != Fate::WrongShape)
+}
+
 /// The name as it is, and with one wrapper after the other taken off.
 fn unwrapped(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |name| {
@@ -180,10 +220,21 @@ pub(crate) fn shapes_meet(parameter: &Shape, tensor: &Shape) -> Fate {
     let without_ones = |shape: &Shape| shape.iter().copied().filter(|&size| size != 1).collect::<Vec<_>>();
     if parameter == tensor {
         Fate::Matched
-    } else if without_ones(parameter) == without_ones(tensor) {
+    } else if without_ones(parameter) == without_ones(tensor) || is_window_of_all(parameter, tensor) {
         Fate::Reshaped
     } else {
         Fate::WrongShape
+    }
+}
+
+/// A linear layer kept as the convolution by whole images that it is: `(O, C, H, W)` for `(O, C H W)`.
+fn is_window_of_all(parameter: &Shape, tensor: &Shape) -> bool {
+    match (parameter.dims(), tensor.dims()) {
+        (&[out, features], &[own, channels, height, width]) => {
+            let product = channels.checked_mul(height).and_then(|product| product.checked_mul(width));
+            out == own && product == Some(features)
+        }
+        _ => false,
     }
 }
 
@@ -222,6 +273,14 @@ mod tests {
         let text = report.to_string();
         assert!(text.contains("wrong shape  bn.weight (3) from (5)"), "{text}");
         assert!(text.ends_with("1 matched, 1 reshaped, 1 of the wrong shape, 3 missing, 1 unused"), "{text}");
+    }
+
+    #[test]
+    fn a_convolution_by_whole_images_is_a_linear_layer() {
+        let weights = Weights::from([("fc.weight".to_string(), Tensor::from_fn([3, 1, 2, 2], |i| i as f32))]);
+        let (fitted, report) = fit_weights(&graph(), weights);
+        assert_eq!(report.count(Fate::Reshaped), 1);
+        assert_eq!((fitted["fc.weight"].shape().dims(), fitted["fc.weight"].data()[11]), (&[3, 4][..], 11.0));
     }
 
     #[test]

@@ -76,7 +76,9 @@ fn damaged_files_never_panic() {
             match read(&path) {
                 Err(fault) => assert!(fault.to_string().contains("damaged.keras"), "{fault}"),
                 // What was cut off may have been free space.
-                Ok(network) => assert!(may_be_changed || network.weights == whole, "a part of {name} is something else"),
+                Ok(network) => {
+                    assert!(may_be_changed || network.weights == whole, "a part of {name} is something else")
+                }
             }
             let _ = keras::tensors(&path);
         };
