@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use ocellus::Options;
 
-use crate::commands::{bench, convert, predict, run, summary, train, val};
+use crate::commands::{bench, convert, predict, pull, run, summary, train, val};
 
 /// Convolutional networks: train them on images, see what they are, run them.
 #[derive(Debug, Parser)]
@@ -64,6 +64,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Carry a network from one format to another
     Convert(convert::ConvertArgs),
+    /// Fetch published weights by name
+    Pull(pull::PullArgs),
     /// Measure a network's speed against this machine's own peak
     Bench(bench::BenchArgs),
 }

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Summary(args) => commands::summary::run(args, &common),
         Command::Run(args) => commands::run::run(args, &common),
         Command::Convert(args) => commands::convert::run(args, &common),
+        Command::Pull(args) => commands::pull::run(args, &common),
         Command::Bench(args) => commands::bench::run(args, &common),
     };
     match done {

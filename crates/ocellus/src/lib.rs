@@ -67,6 +67,7 @@
 pub mod compare;
 pub mod databases;
 pub mod load;
+pub mod pull;
 
 pub use ocellus_engine::{EngineError, Options, Plan, Session, StepTime};
 pub use ocellus_formats::Model;

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod convert;
 pub mod lr_find;
 pub mod predict;
+pub mod pull;
 pub mod run;
 pub mod solve;
 pub mod summary;
