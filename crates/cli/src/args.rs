@@ -3,7 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 use ocellus::Options;
 
-use crate::commands::{bench, convert, predict, pull, run, summary, train, val};
+use crate::commands::{
+    bench, compare, convert, data, explain, predict, pull, report, run, summary, train, val,
+};
 
 /// Convolutional networks: train them on images, see what they are, run them.
 #[derive(Debug, Parser)]
@@ -56,10 +58,18 @@ pub enum Command {
     Train(Box<train::TrainArgs>),
     /// Measure a trained network on validation or test images
     Val(val::ValArgs),
+    /// Write a trained network's report: one page with numbers, curves and pictures
+    Report(report::ReportArgs),
+    /// Say which of several runs is better, and draw their curves together
+    Compare(compare::CompareArgs),
+    /// Look over a data set before training on it
+    Data(data::DataCommandArgs),
     /// Classify pictures
     Predict(predict::PredictArgs),
     /// Show what a network is: layers, shapes, parameters, cost, memory
     Summary(summary::SummaryArgs),
+    /// Say how a network's numbers come about: a layer, or a question such as "bottleneck"
+    Explain(explain::ExplainArgs),
     /// Put raw numbers through a network: outputs, and all gradients
     Run(run::RunArgs),
     /// Carry a network from one format to another

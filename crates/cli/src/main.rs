@@ -7,6 +7,7 @@
 mod args;
 mod commands;
 mod console;
+mod data_args;
 mod memory;
 mod network;
 mod pictures;
@@ -26,6 +27,10 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Train(args) => commands::train::run(*args, &common),
         Command::Val(args) => commands::val::run(args, &common),
+        Command::Report(args) => commands::report::run(args, &common),
+        Command::Compare(args) => commands::compare::run(args, &common),
+        Command::Data(args) => commands::data::run(args, &common),
+        Command::Explain(args) => commands::explain::run(args, &common),
         Command::Predict(args) => commands::predict::run(args, &common),
         Command::Summary(args) => commands::summary::run(args, &common),
         Command::Run(args) => commands::run::run(args, &common),

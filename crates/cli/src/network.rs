@@ -67,16 +67,23 @@ pub enum FitName {
     Letterbox,
 }
 
+impl FitName {
+    /// What the name means.
+    pub fn fit(self) -> Fit {
+        match self {
+            FitName::Crop => Fit::Crop,
+            FitName::Stretch => Fit::Stretch,
+            FitName::Letterbox => Fit::Letterbox,
+        }
+    }
+}
+
 impl PrepareArgs {
     /// What was said.
     pub fn preparation(&self) -> Preparation {
         Preparation {
             resize: self.resize,
-            fit: self.fit.map(|name| match name {
-                FitName::Crop => Fit::Crop,
-                FitName::Stretch => Fit::Stretch,
-                FitName::Letterbox => Fit::Letterbox,
-            }),
+            fit: self.fit.map(FitName::fit),
             crop: self.crop,
             bgr: self.bgr.then_some(true),
             scale: self.scale,

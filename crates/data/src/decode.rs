@@ -9,7 +9,7 @@
 //! (ITU-T T.81, annex B) to the end-of-image marker. PNG chunks carry checksums, and the decoder checks them.
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -27,6 +27,9 @@ use crate::image::Image;
 const MAX_PIXELS: u64 = 64 << 20;
 /// The largest encoded file, in bytes: an incompressible 16-bit RGBA image of `MAX_PIXELS`.
 const MAX_FILE_BYTES: u64 = MAX_PIXELS * 8;
+/// More pixels in a byte than any picture has in the formats without a bound of their own here: LZW's best is some
+/// 2,700, and WebP's flat pictures some 10,000.
+const MOST_PIXELS_A_BYTE: u64 = 1 << 15;
 
 /// Reads a file, unless it is larger than any image within the limits.
 pub(crate) fn read_limited(path: &Path) -> Result<Vec<u8>, DataError> {
@@ -40,6 +43,19 @@ pub(crate) fn read_limited(path: &Path) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
+/// Reads a part of a file, unless it is larger than any image within the limits.
+pub(crate) fn read_range(path: &Path, start: u64, length: u64) -> Result<Vec<u8>, DataError> {
+    if length > MAX_FILE_BYTES {
+        let reason = format!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20);
+        return Err(DecodeError::new(&path.display().to_string(), reason).into());
+    }
+    let mut file = File::open(path).map_err(|e| DataError::io(path, e))?;
+    file.seek(SeekFrom::Start(start)).map_err(|e| DataError::io(path, e))?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes).map_err(|e| DataError::io(path, e))?;
+    Ok(bytes)
+}
+
 pub(crate) fn decode(bytes: &[u8], name: &str) -> Result<Image, DecodeError> {
     // The decoders are other people's code under hostile input: a panic there is a bad image, not our end.
     let result = catch_unwind(AssertUnwindSafe(|| {
@@ -48,7 +64,7 @@ pub(crate) fn decode(bytes: &[u8], name: &str) -> Result<Image, DecodeError> {
         } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
             decode_png(bytes)
         } else {
-            Err(describe_other(bytes).to_owned())
+            decode_other(bytes)
         }
     }));
     result
@@ -56,18 +72,34 @@ pub(crate) fn decode(bytes: &[u8], name: &str) -> Result<Image, DecodeError> {
         .map_err(|r| DecodeError::new(name, r))
 }
 
+/// GIF (its first frame), WebP, BMP, TIFF (its first page) and the PNM family.
+fn decode_other(bytes: &[u8]) -> Result<Image, String> {
+    let format = image::guess_format(bytes).map_err(|_| describe_other(bytes).to_owned())?;
+    let mut reader = image::ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_PIXELS * 8 + (64 << 20));
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|e| one_line(&e))?;
+    let (width, height) = decoder.dimensions();
+    check_size(width.into(), height.into())?;
+    if bytes.len() as u64 * MOST_PIXELS_A_BYTE < u64::from(width) * u64::from(height) {
+        return Err(format!("{} bytes cannot hold {width}x{height} pixels", bytes.len()));
+    }
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let grey =
+        matches!(decoder.color_type(), ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16);
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|e| one_line(&e))?;
+    let (channels, pixels) = flatten(decoded, grey);
+    upright(Image { width, height, channels, pixels }, orientation)
+}
+
 fn describe_other(bytes: &[u8]) -> &'static str {
     let head = &bytes[..bytes.len().min(512)];
     match head {
         [] => "the file is empty",
-        [b'G', b'I', b'F', b'8', ..] => "it is a GIF; convert it to PNG or JPEG",
-        [b'B', b'M', ..] => "it is a BMP; convert it to PNG or JPEG",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
-            "it is a WebP; convert it to PNG or JPEG"
-        }
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "it is a TIFF; convert it to PNG or JPEG",
-        _ if std::str::from_utf8(head).is_ok() => "it is text, not a JPEG or PNG image",
-        _ => "it is neither a JPEG nor a PNG image",
+        _ if head.get(4..8) == Some(b"ftyp") => "it is a HEIC, AVIF or video file; convert it to PNG or JPEG",
+        _ if std::str::from_utf8(head).is_ok() => "it is text, not an image",
+        _ => "it is no image of a known kind (JPEG, PNG, GIF, WebP, BMP, TIFF, PNM)",
     }
 }
 
@@ -250,7 +282,8 @@ mod tests {
 
     #[test]
     fn flipped_bytes_never_panic() {
-        for format in [image::ImageFormat::Jpeg, image::ImageFormat::Png] {
+        use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
+        for format in [Jpeg, Png, Gif, WebP, Bmp, Tiff, Pnm] {
             let bytes = encode(&picture(), format);
             for at in 0..bytes.len() {
                 let mut broken = bytes.clone();
@@ -261,12 +294,60 @@ mod tests {
     }
 
     #[test]
+    fn further_formats_decode_to_the_same_pixels_and_cut_ones_are_refused() {
+        use image::ImageFormat::{Bmp, Gif, Pnm, Tiff, WebP};
+        for format in [Gif, WebP, Bmp, Tiff, Pnm] {
+            let bytes = encode(&picture(), format);
+            let decoded = decode(&bytes, "a").unwrap();
+            assert_eq!((decoded.width, decoded.height, decoded.channels), (40, 30, 3), "{format:?}");
+            if format == Gif {
+                // 256 colours of its own choice.
+                let off = decoded.pixels.iter().zip(picture().into_rgb8().into_raw());
+                let most = off.map(|(&a, b)| a.abs_diff(b)).max().unwrap();
+                assert!(most < 64, "{most}");
+            } else {
+                assert_eq!(decoded.pixels, picture().into_rgb8().into_raw(), "{format:?}");
+            }
+            for length in [0, 3, 11, 30, bytes.len() / 2] {
+                assert!(decode(&bytes[..length], "cut").is_err(), "{format:?} cut at {length}");
+            }
+        }
+        let grey = DynamicImage::ImageLuma8(picture().into_luma8());
+        assert_eq!(decode(&encode(&grey, Pnm), "a").unwrap().channels, 1);
+    }
+
+    #[test]
+    fn jpegs_of_four_inks_and_in_scans_decode() {
+        use jpeg_encoder::{ColorType, Encoder};
+        let rgb = picture().into_rgb8();
+        let encoded = |pixels: &[u8], kind, progressive| {
+            let mut out = Vec::new();
+            let mut encoder = Encoder::new(&mut out, 95);
+            encoder.set_progressive(progressive);
+            encoder.encode(pixels, 40, 30, kind).unwrap();
+            out
+        };
+        let near = |bytes: &[u8]| {
+            let decoded = decode(bytes, "a").unwrap();
+            let off: u32 =
+                decoded.pixels.iter().zip(rgb.as_raw()).map(|(&a, &b)| u32::from(a.abs_diff(b))).sum();
+            assert!(off / (40 * 30 * 3) < 12, "mean difference {}", off / (40 * 30 * 3));
+        };
+        near(&encoded(rgb.as_raw(), ColorType::Rgb, true));
+        // Without black, an ink is what its light lacks.
+        let inks: Vec<u8> = rgb.pixels().flat_map(|p| [255 - p[0], 255 - p[1], 255 - p[2], 0]).collect();
+        near(&encoded(&inks, ColorType::Cmyk, false));
+        near(&encoded(&inks, ColorType::CmykAsYcck, true));
+    }
+
+    #[test]
     fn other_content_is_named() {
         let reason = |bytes: &[u8]| decode(bytes, "x.jpg").unwrap_err().to_string();
-        assert_eq!(reason(b"hello"), "cannot decode image x.jpg: it is text, not a JPEG or PNG image");
+        assert_eq!(reason(b"hello"), "cannot decode image x.jpg: it is text, not an image");
         assert!(reason(b"").contains("empty"));
-        assert!(reason(b"GIF89a").contains("GIF"));
-        assert!(reason(&[0, 159, 146, 150]).contains("neither"));
+        assert!(reason(b"GIF89a").contains("cannot decode"));
+        assert!(reason(b"\0\0\0\x20ftypheic").contains("HEIC"));
+        assert!(reason(&[0, 159, 146, 150]).contains("no image of a known kind"));
     }
 
     #[test]

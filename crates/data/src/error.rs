@@ -32,8 +32,8 @@ pub enum DataError {
     },
     /// The path is of no kind that can be opened.
     #[error(
-        "{}: unknown kind of data ({found}); give a folder of class folders, a .tar or .tar.gz of one, a folder \
-         of MNIST (IDX) files, or CIFAR-10 binary files",
+        "{}: unknown kind of data ({found}); give a folder of class folders, a .tar or .tar.gz of one, WebDataset \
+         shards, a .csv of path,label, a folder of MNIST (IDX) files, or CIFAR binary files",
         path.display()
     )]
     UnknownKind {
@@ -49,7 +49,7 @@ pub enum DataError {
         place: String,
     },
     /// A class folder without images.
-    #[error("class folder {folder} holds no images{found}; remove it or add images (JPEG or PNG)")]
+    #[error("class folder {folder} holds no images{found}; remove it or add images")]
     EmptyClass {
         /// The folder.
         folder: String,

@@ -32,7 +32,7 @@ pub struct ImageView<'a> {
 }
 
 impl Image {
-    /// Reads and decodes a JPEG or PNG file; see [`Image::decode`].
+    /// Reads and decodes an image file; see [`Image::decode`].
     ///
     /// # Errors
     /// The file cannot be read, or [`Image::decode`] fails.
@@ -42,7 +42,8 @@ impl Image {
         Ok(Self::decode(&bytes, &path.display().to_string())?)
     }
 
-    /// Decodes a JPEG or PNG, told apart by content and not by name.
+    /// Decodes a JPEG, PNG, GIF (its first frame), WebP, BMP, TIFF (its first page) or PNM, told apart by content and not
+    /// by name.
     ///
     /// Grey sources give 1 channel, all others 3. 16-bit values are rounded to 8 bits, palettes are looked
     /// up, CMYK is converted, transparency is composed over white, and the EXIF orientation is applied.
@@ -78,13 +79,7 @@ impl Image {
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<(), DataError> {
         let path = path.as_ref();
         let kind = if self.channels == 1 { image::ColorType::L8 } else { image::ColorType::Rgb8 };
-        let expected = u64::from(self.width) * u64::from(self.height) * u64::from(self.channels);
-        if expected != self.pixels.len() as u64 || !matches!(self.channels, 1 | 3) {
-            return Err(DataError::Setting(format!(
-                "{}: an image with wrong sizes is not written",
-                path.display()
-            )));
-        }
+        self.check(&path.display().to_string())?;
         let saved = image::save_buffer_with_format(
             path,
             &self.pixels,
@@ -96,6 +91,57 @@ impl Image {
         saved.map_err(|cause| {
             DataError::Setting(format!("{} cannot be written: {cause}; check its folder", path.display()))
         })
+    }
+
+    /// Refuses fields that contradict each other; `name` is for the message.
+    pub(crate) fn check(&self, name: &str) -> Result<(), DataError> {
+        let Image { width, height, channels, pixels } = self;
+        let expected = u64::from(*width) * u64::from(*height) * u64::from(*channels);
+        if expected == 0 || expected != pixels.len() as u64 || !matches!(channels, 1 | 3) {
+            return Err(DataError::Setting(format!(
+                "{name}: an image of {width}x{height} with {channels} channels cannot have {} bytes",
+                pixels.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The image as a PNG file's bytes.
+    ///
+    /// # Errors
+    /// The fields contradict each other.
+    pub fn to_png(&self) -> Result<Vec<u8>, DataError> {
+        self.check("an image")?;
+        let kind =
+            if self.channels == 1 { image::ExtendedColorType::L8 } else { image::ExtendedColorType::Rgb8 };
+        let mut out = Vec::new();
+        let encoder = image::codecs::png::PngEncoder::new(&mut out);
+        image::ImageEncoder::write_image(encoder, &self.pixels, self.width, self.height, kind)
+            .map_err(|cause| DataError::Setting(format!("a PNG cannot be made: {cause}")))?;
+        Ok(out)
+    }
+
+    /// The image resized to `width` x `height`, averaging where it becomes smaller; `sharp` repeats pixels instead.
+    ///
+    /// # Errors
+    /// The fields contradict each other, or a side is 0.
+    pub fn resized(&self, width: u32, height: u32, sharp: bool) -> Result<Image, DataError> {
+        use fast_image_resize as fir;
+        self.check("an image")?;
+        let fault = |e: &dyn std::fmt::Display| DataError::Setting(format!("cannot resize an image: {e}"));
+        let kind = if self.channels == 1 { fir::PixelType::U8 } else { fir::PixelType::U8x3 };
+        let mut pixels = vec![0; width as usize * height as usize * usize::from(self.channels)];
+        let from =
+            fir::images::ImageRef::new(self.width, self.height, &self.pixels, kind).map_err(|e| fault(&e))?;
+        let mut to =
+            fir::images::Image::from_slice_u8(width, height, &mut pixels, kind).map_err(|e| fault(&e))?;
+        let algorithm = match sharp {
+            true => fir::ResizeAlg::Nearest,
+            false => fir::ResizeAlg::Convolution(fir::FilterType::Bilinear),
+        };
+        let options = fir::ResizeOptions::new().resize_alg(algorithm).use_alpha(false);
+        fir::Resizer::new().resize(&from, &mut to, &options).map_err(|e| fault(&e))?;
+        Ok(Image { width, height, channels: self.channels, pixels })
     }
 
     /// The image, borrowed.

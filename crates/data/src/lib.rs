@@ -10,6 +10,7 @@
 
 mod alter;
 mod augment;
+mod check;
 mod dataset;
 mod decode;
 mod error;
@@ -24,7 +25,8 @@ mod statistics;
 
 pub use alter::{Alter, Policy};
 pub use augment::{Augment, AugmentKind, RandomPlace};
-pub use dataset::{Dataset, OpenOptions, SplitLists};
+pub use check::{BadImage, DataReport, Group, Pair, PartReport, Place, check};
+pub use dataset::{Content, Dataset, LabelledImage, OpenOptions, SplitLists};
 pub use error::{DataError, DecodeError};
 pub use image::{Image, ImageView};
 pub use loader::{Batch, Loader, LoaderConfig};

@@ -303,6 +303,61 @@ impl Preprocessor {
         }
     }
 
+    /// Where the place (x, y) of an image of this width and height (the first pixel's middle is (0.5, 0.5)) lies in the
+    /// input of evaluation, 0 to 1 across and down; `None` if a crop cut it away.
+    pub fn input_position(&self, [width, height]: [u32; 2], [x, y]: [f64; 2]) -> Option<[f64; 2]> {
+        let placement = self.placement(width, height);
+        let [target_height, target_width] = self.settings.size.map(f64::from);
+        let along = |at: f64, [start, length]: [f64; 2], resized: u32, left: i64, target: f64| {
+            let place = ((at - start) / length * f64::from(resized) - left as f64) / target;
+            (0.0..=1.0).contains(&place).then_some(place)
+        };
+        let whole = SourceBox { left: 0.0, top: 0.0, width: f64::from(width), height: f64::from(height) };
+        let part = placement.source.unwrap_or(whole);
+        let resized = placement.resize.unwrap_or((width, height));
+        let u = along(x, [part.left, part.width], resized.0, placement.left, target_width)?;
+        let v = along(y, [part.top, part.height], resized.1, placement.top, target_height)?;
+        Some([u, v])
+    }
+
+    /// The picture that an input `(C, H, W)` shows: normalisation undone, rounded to bytes, red first.
+    ///
+    /// # Errors
+    /// The input has another length.
+    pub fn picture(&self, input: &[f32]) -> Result<Image, DataError> {
+        let settings = &self.settings;
+        if input.len() != settings.output_len() {
+            let wanted = settings.output_len();
+            return Err(DataError::Setting(format!("an input takes {wanted} values, not {}", input.len())));
+        }
+        let [height, width] = settings.size;
+        let plane = height as usize * width as usize;
+        let value = |i: usize| {
+            let (at, channel) = (i / settings.channels, i % settings.channels);
+            let channel = match settings.order {
+                ChannelOrder::Rgb => channel,
+                ChannelOrder::Bgr => settings.channels - 1 - channel,
+            };
+            let x = input[channel * plane + at] * settings.std[channel] + settings.mean[channel];
+            (f64::from(x) / settings.scale).round().clamp(0.0, 255.0) as u8
+        };
+        let pixels = (0..plane * settings.channels).map(value).collect();
+        Ok(Image { width, height, channels: settings.channels as u8, pixels })
+    }
+
+    /// The share of an image's pixels that evaluation shows, 0 to 1: less than 1 where a crop cuts some away.
+    pub fn share_shown(&self, width: u32, height: u32) -> f64 {
+        let [target_height, target_width] = self.settings.size.map(f64::from);
+        let (full_width, full_height) = match self.settings.fit {
+            _ if [height, width] == self.settings.size => return 1.0,
+            Fit::Crop => self.cover((width, height), (self.settings.size[1], self.settings.size[0])),
+            Fit::Stretch => self.stretch((self.settings.size[1], self.settings.size[0])),
+            Fit::Letterbox => return 1.0,
+        };
+        let share = |target: f64, full: u32| (target / f64::from(full.max(1))).min(1.0);
+        share(target_width, full_width) * share(target_height, full_height)
+    }
+
     fn cover(&self, size: (u32, u32), target: (u32, u32)) -> (u32, u32) {
         let (width, height) = size;
         if let Some(shorter) = self.settings.resize {

@@ -1,6 +1,6 @@
 //! One part of a data set (training or validation): its samples, and their pixels where they are kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -33,6 +33,8 @@ pub(crate) enum Location {
     File(PathBuf),
     /// An encoded member of an archive, in memory.
     Encoded(Arc<[u8]>),
+    /// An encoded member of an archive on disk.
+    Range { file: Arc<Path>, start: u64, length: u64 },
     /// Decoded, in the split's pixel store at the sample's own index.
     Pixels,
 }
@@ -96,6 +98,8 @@ impl Default for VerifyOptions {
 pub struct Excluded {
     /// The images and their faults, in the order of the samples.
     pub images: Vec<DecodeError>,
+    /// The names of their samples.
+    pub names: Vec<String>,
     /// How many images were looked at.
     pub checked: usize,
 }
@@ -107,11 +111,13 @@ pub struct Split {
     classes: Arc<[String]>,
     samples: Vec<Sample>,
     pixels: PixelStore,
+    /// Width and height of each sample, once it has been looked at.
+    sizes: Vec<[u32; 2]>,
 }
 
 impl Split {
     pub(crate) fn new(name: &str, classes: Arc<[String]>, samples: Vec<Sample>) -> Self {
-        Self { name: name.to_owned(), classes, samples, pixels: PixelStore::default() }
+        Self { name: name.to_owned(), classes, samples, pixels: PixelStore::default(), sizes: Vec::new() }
     }
 
     /// `pixels` holds one image for each sample, in their order.
@@ -122,7 +128,7 @@ impl Split {
         pixels: PixelStore,
     ) -> Self {
         debug_assert_eq!(samples.len(), pixels.entries.len());
-        Self { name: name.to_owned(), classes, samples, pixels }
+        Self { name: name.to_owned(), classes, samples, pixels, sizes: Vec::new() }
     }
 
     /// `train` or `val`.
@@ -159,6 +165,40 @@ impl Split {
         counts
     }
 
+    /// Width and height of each sample; `None` before [`Split::verify`], if they are not decoded.
+    pub fn sizes(&self) -> Option<Vec<[u32; 2]>> {
+        if self.is_decoded() {
+            return Some(self.pixels.entries.iter().map(|(_, shape)| [shape.width, shape.height]).collect());
+        }
+        (self.sizes.len() == self.samples.len()).then(|| self.sizes.clone())
+    }
+
+    /// Keeps the samples for which `keep` holds.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Sample) -> bool) {
+        let kept: Vec<bool> = self.samples.iter().map(keep).collect();
+        let is_kept = |flags: &mut std::slice::Iter<'_, bool>| flags.next() == Some(&true);
+        let mut flags = kept.iter();
+        if self.is_decoded() {
+            self.pixels.entries.retain(|_| is_kept(&mut flags));
+        }
+        let mut flags = kept.iter();
+        if self.sizes.len() == self.samples.len() {
+            self.sizes.retain(|_| is_kept(&mut flags));
+        }
+        let mut flags = kept.iter();
+        self.samples.retain(|_| is_kept(&mut flags));
+    }
+
+    /// A split of some samples of others with the same classes, in the given order. All of them are decoded or none.
+    pub(crate) fn gather(name: &str, classes: Arc<[String]>, from: &[(&Split, usize)]) -> Split {
+        let mut store = PixelStore::default();
+        let samples = from.iter().map(|(split, index)| split.samples[*index].clone()).collect();
+        for view in from.iter().filter_map(|(split, index)| split.pixels(*index)) {
+            store.push(view);
+        }
+        Split { name: name.to_owned(), classes, samples, pixels: store, sizes: Vec::new() }
+    }
+
     /// Whether the decoded pixels are in memory.
     pub fn is_decoded(&self) -> bool {
         !self.samples.is_empty() && self.pixels.entries.len() == self.samples.len()
@@ -192,6 +232,9 @@ impl Split {
         match &sample.location {
             Location::File(path) => Image::open(path),
             Location::Encoded(bytes) => Ok(decode::decode(bytes, &sample.name)?),
+            Location::Range { file, start, length } => {
+                Ok(decode::decode(&decode::read_range(file, *start, *length)?, &sample.name)?)
+            }
             Location::Pixels => Err(DecodeError::new(&sample.name, "its pixels are not in memory").into()),
         }
     }
@@ -211,56 +254,58 @@ impl Split {
         }
         let checked = self.len();
         if self.is_empty() || self.is_decoded() {
-            return Ok(Excluded { images: Vec::new(), checked });
+            return Ok(Excluded { checked, ..Excluded::default() });
         }
         let mut keeper = Keeper::new(options.memory_budget);
         let mut bad = Vec::new();
         let mut good = vec![true; checked];
+        let mut sizes = Vec::with_capacity(checked);
         for start in (0..checked).step_by(VERIFY_CHUNK) {
             let end = (start + VERIFY_CHUNK).min(checked);
-            self.verify_range(start..end, &mut keeper, &mut good, &mut bad);
+            let images = self.decode_range(start..end, keeper.store.is_some());
+            for (index, image) in (start..end).zip(images) {
+                match image {
+                    Ok((size, image)) => {
+                        sizes.push(size);
+                        image.iter().for_each(|image| keeper.keep(image));
+                    }
+                    Err(error) => {
+                        good[index] = false;
+                        bad.push(as_decode_error(error, &self.samples[index].name));
+                    }
+                }
+            }
         }
         let allowed = ((options.max_bad_share * checked as f64) as usize).max(1);
         if bad.len() > allowed || bad.len() == checked {
             let split = self.name.clone();
             return Err(DataError::TooManyBad { split, bad, total: checked, allowed });
         }
+        let names = self.samples.iter().zip(&good).filter(|(_, good)| !**good).map(|(s, _)| s.name.clone());
+        let names = names.collect();
         let mut flags = good.iter();
         self.samples.retain(|_| flags.next() == Some(&true));
+        self.sizes = sizes;
         if let Some(pixels) = keeper.store {
             self.pixels = pixels;
             self.samples.iter_mut().for_each(|s| s.location = Location::Pixels);
         }
-        Ok(Excluded { images: bad, checked })
+        Ok(Excluded { images: bad, names, checked })
     }
 
-    fn verify_range(
-        &self,
-        range: std::ops::Range<usize>,
-        keeper: &mut Keeper,
-        good: &mut [bool],
-        bad: &mut Vec<DecodeError>,
-    ) {
-        // A chunk's pixels are held together only while there is hope of keeping them all.
-        let keeping = keeper.store.is_some();
-        let start = range.start;
-        let images: Vec<_> = range
-            .into_par_iter()
-            .with_max_len(16)
-            .map(|i| self.image(i).map(|image| (image.pixels.len() as u64, keeping.then_some(image))))
-            .collect();
-        for (offset, image) in images.into_iter().enumerate() {
-            match image {
-                Ok((_, Some(image))) => keeper.keep(&image),
-                Ok((_, None)) => {}
-                Err(error) => {
-                    good[start + offset] = false;
-                    bad.push(as_decode_error(error, &self.samples[start + offset].name));
-                }
-            }
-        }
+    /// Decodes some samples in parallel: their sizes, and the images themselves if they are to be kept. (A chunk's
+    /// pixels are held together only while there is hope of keeping them all.)
+    fn decode_range(&self, range: std::ops::Range<usize>, keeping: bool) -> Vec<Decoded> {
+        let decode = |i| {
+            let image = self.image(i)?;
+            Ok(([image.width, image.height], keeping.then_some(image)))
+        };
+        range.into_par_iter().with_max_len(16).map(decode).collect()
     }
 }
+
+/// Width and height, and the image if it is to be kept.
+type Decoded = Result<([u32; 2], Option<Image>), DataError>;
 
 /// An unreadable file counts as a bad image too.
 fn as_decode_error(error: DataError, name: &str) -> DecodeError {

@@ -166,10 +166,15 @@ fn a_truncated_archive_is_an_error() {
 fn an_archive_above_the_memory_limit_is_an_error() {
     let temp = tempfile::tempdir().unwrap();
     write_classes(&temp.path().join("set"), "", &["a", "b"], 3);
-    write(temp.path(), "set.tar", &tar_of(&temp.path().join("set"), "set"));
+    let bytes = tar_of(&temp.path().join("set"), "set");
+    write(temp.path(), "set.tar", &bytes);
+    write(temp.path(), "set.tar.gz", &gzip(&bytes));
     let options = OpenOptions { max_archive_bytes: 1000, ..OpenOptions::default() };
-    let message = Dataset::open(temp.path().join("set.tar"), &options).unwrap_err().to_string();
+    let message = Dataset::open(temp.path().join("set.tar.gz"), &options).unwrap_err().to_string();
     assert!(message.contains("unpack it and give the folder"), "{message}");
+    // A plain one is not put in memory.
+    let set = Dataset::open(temp.path().join("set.tar"), &options).unwrap();
+    assert_same(&set.train, &open(&temp.path().join("set.tar")).unwrap().train);
 }
 
 #[test]

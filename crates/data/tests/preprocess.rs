@@ -225,3 +225,30 @@ fn random_resized_crops_vary_and_stay_inside() {
         augmented(augment, &raw(1, [4, 4]), &columns(width, height), 0);
     }
 }
+
+#[test]
+fn the_share_that_a_crop_cuts_away_is_known() {
+    let share = |fit, resize, width, height| {
+        let settings = Preprocess { fit, resize, ..Preprocess::new(3, [224, 224]) };
+        Preprocessor::new(&settings).unwrap().share_shown(width, height)
+    };
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} {b}");
+    near(share(Fit::Crop, None, 448, 224), 0.5);
+    near(share(Fit::Crop, Some(256), 256, 256), 224.0 * 224.0 / (256.0 * 256.0));
+    near(share(Fit::Crop, None, 1000, 1000), 1.0);
+    near(share(Fit::Stretch, None, 1000, 10), 1.0);
+    near(share(Fit::Letterbox, Some(256), 1000, 10), 1.0);
+}
+
+#[test]
+fn a_place_of_the_picture_is_found_in_the_input() {
+    let place = |fit, at| {
+        let settings = Preprocess { fit, ..Preprocess::new(3, [100, 100]) };
+        Preprocessor::new(&settings).unwrap().input_position([400, 200], at)
+    };
+    assert_eq!(place(Fit::Crop, [200.0, 100.0]), Some([0.5, 0.5]));
+    assert_eq!(place(Fit::Crop, [100.0, 0.0]), Some([0.0, 0.0]));
+    assert_eq!(place(Fit::Crop, [99.0, 0.0]), None);
+    assert_eq!(place(Fit::Stretch, [100.0, 50.0]), Some([0.25, 0.25]));
+    assert_eq!(place(Fit::Letterbox, [0.0, 0.0]), Some([0.0, 0.25]));
+}

@@ -66,8 +66,10 @@
 
 pub mod compare;
 pub mod databases;
+pub mod explain;
 pub mod load;
 pub mod pull;
+pub mod report;
 
 pub use ocellus_engine::{EngineError, Options, Plan, Session, StepTime};
 pub use ocellus_formats::Model;
@@ -86,8 +88,9 @@ pub use ocellus_zoo as zoo;
 /// Images: where they come from, how they are decoded, changed at random and put into batches.
 pub mod data {
     pub use ocellus_data::{
-        Alter, Augment, AugmentKind, Batch, ChannelOrder, DataError, Dataset, Fit, Image, ImageView, Loader,
-        LoaderConfig, OpenOptions, Policy, Preprocess, Preprocessor, Split, VerifyOptions, statistics,
+        Alter, Augment, AugmentKind, BadImage, Batch, ChannelOrder, Content, DataError, DataReport, Dataset,
+        Fit, Group, Image, ImageView, LabelledImage, Loader, LoaderConfig, OpenOptions, Pair, PartReport,
+        Place, Policy, Preprocess, Preprocessor, Split, VerifyOptions, check, statistics,
     };
 }
 
@@ -101,13 +104,14 @@ pub mod formats {
 
 /// Runs on image folders: settings, the loop, checkpoints, validation and prediction.
 pub mod train {
-    pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, recipe, schedule, solver};
     pub use ocellus_train::{
-        BUILT_IN, Choices, Clip, EpochRecord, EpochTime, Guess, Images, LABEL, Optimiser, Outcome, Practice,
-        Predictor, Prepared, Preset, RateCurve, RatePoint, Rule, RunFolder, Start, StepGraphs, StepReport,
-        StepSetup, Stepper, TARGET, TrainConfig, TrainError, Validator, View, Watch, begin, find_rate,
-        kind_of, match_classes, preprocess_of, resume, start, was_stopped, with_scores,
+        Assessment, Attention, BUILT_IN, Bin, Calibration, Choices, Clip, EpochRecord, EpochTime, Guess,
+        Handling, Images, Item, LABEL, Optimiser, Outcome, Practice, Predictor, Prepared, Preset, RateCurve,
+        RatePoint, Rule, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TARGET, TrainConfig,
+        TrainError, Validator, View, Watch, begin, division_of, find_rate, kind_of, match_classes,
+        preprocess_of, resume, start, was_stopped, with_scores,
     };
+    pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, recipe, schedule, solver};
 }
 
 /// This machine: its instructions, its threads, and what it could do at best.

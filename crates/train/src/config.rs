@@ -6,6 +6,7 @@ use ocellus_data::{Augment, Preprocess};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
+use crate::handling::Handling;
 use crate::optimiser::Optimiser;
 use crate::practice::Practice;
 use crate::run_folder::RunFolder;
@@ -60,6 +61,9 @@ pub struct TrainConfig {
     /// What the user added to the recipe.
     #[serde(default, skip_serializing_if = "Practice::is_default")]
     pub practice: Practice,
+    /// What to leave out of the data, and how much of it may be bad.
+    #[serde(default, skip_serializing_if = "Handling::is_default")]
+    pub handling: Handling,
 }
 
 impl TrainConfig {
@@ -125,6 +129,7 @@ impl TrainConfig {
             checkpoint_seconds: 1.0,
             checkpoint_steps: 0,
             time_limit: None,
+            handling: Handling::default(),
             ..self.clone()
         };
         Ok(crc32fast::hash(same.to_toml()?.as_bytes()))
@@ -180,6 +185,7 @@ mod tests {
             augment: Augment { kind: AugmentKind::PadCrop { pad: 1 }, flip: false },
             practice: Practice::default(),
             time_limit: None,
+            handling: Handling { max_bad: Some(0.5), ..Handling::default() },
         }
     }
 

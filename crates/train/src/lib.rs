@@ -10,13 +10,17 @@
 
 mod adapt;
 mod adaptive;
+mod assess;
+mod attention;
 mod average;
 pub mod checkpoint;
 mod config;
 mod culprit;
+mod databases;
 mod error;
 mod fit;
 mod gathered;
+mod handling;
 mod lr_find;
 pub mod metrics;
 mod mix;
@@ -40,8 +44,11 @@ mod validate;
 mod watch;
 
 pub use adaptive::Rule;
+pub use assess::{Assessment, Bin, Calibration, Item};
+pub use attention::Attention;
 pub use config::{BUILT_IN, TrainConfig};
 pub use error::TrainError;
+pub use handling::{Handling, LeftOut};
 pub use lr_find::{RateCurve, RatePoint, find_rate};
 pub use optimiser::{Optimiser, RATE, STEP, append_accumulation, append_updates, update_graph};
 pub use practice::Practice;
@@ -49,7 +56,7 @@ pub use predict::{Guess, Predictor, preprocess_of};
 pub use prepare::{Choices, Prepared};
 pub use preset::Preset;
 pub use progress::{EpochRecord, EpochTime, Progress};
-pub use run::{Outcome, begin, resume, start, was_stopped};
+pub use run::{Outcome, begin, division_of, resume, start, was_stopped};
 pub use run_folder::RunFolder;
 pub use source::{Images, Kind, Source, kind_of};
 pub use stepper::{At, Clip, LABEL, Seen, StepGraphs, StepSetup, Stepper, TARGET};

@@ -99,8 +99,47 @@ impl Metrics {
             recall,
             f1: share(2 * hits, images + predicted),
             images,
+            recall_interval: wilson(hits, images),
         }
     }
+}
+
+impl Metrics {
+    /// Mean recall over the classes that have images: top-1 as if all classes were equally frequent.
+    pub fn balanced_accuracy(&self) -> f64 {
+        let present: Vec<f64> = self.report(&[]).iter().filter(|c| c.images > 0).map(|c| c.recall).collect();
+        present.iter().sum::<f64>() / present.len().max(1) as f64
+    }
+
+    /// Mean F1 over the classes that have images.
+    pub fn macro_f1(&self) -> f64 {
+        let present: Vec<f64> = self.report(&[]).iter().filter(|c| c.images > 0).map(|c| c.f1).collect();
+        present.iter().sum::<f64>() / present.len().max(1) as f64
+    }
+
+    /// Where the top-1 share lies with 95 % confidence: [`wilson`].
+    pub fn top1_interval(&self) -> [f64; 2] {
+        wilson(self.top1, self.images)
+    }
+}
+
+/// The 95 % interval of a share, of which `hits` of `trials` were seen (E. B. Wilson, "Probable Inference, the Law of
+/// Succession, and Statistical Inference", 1927): with z = 1.96,
+/// `(p + z^2/2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2/n)`. Everything, 0 to 1, if there were no trials.
+///
+/// ```
+/// let [low, high] = ocellus_train::metrics::wilson(9, 10);
+/// assert!((low - 0.5958).abs() < 1e-4 && (high - 0.9821).abs() < 1e-4);
+/// ```
+pub fn wilson(hits: u64, trials: u64) -> [f64; 2] {
+    const Z: f64 = 1.959_963_984_540_054;
+    if trials == 0 {
+        return [0.0, 1.0];
+    }
+    let (n, p) = (trials as f64, hits as f64 / trials as f64);
+    let middle = p + Z * Z / (2.0 * n);
+    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    [(middle - half) / (1.0 + Z * Z / n), (middle + half) / (1.0 + Z * Z / n)].map(|x| x.clamp(0.0, 1.0))
 }
 
 /// One class's figures; a share of nothing is 0.
@@ -116,6 +155,8 @@ pub struct ClassReport {
     pub f1: f64,
     /// Images of this class.
     pub images: u64,
+    /// Where the recall lies with 95 % confidence.
+    pub recall_interval: [f64; 2],
 }
 
 fn share(part: u64, whole: u64) -> f64 {

@@ -1,12 +1,13 @@
 //! From what the user said to a run that is fully decided: data opened, network built, every setting resolved.
 
-use ocellus_data::{Preprocess, statistics};
+use ocellus_data::{Fit, Preprocess, statistics};
 use ocellus_graph::Graph;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::adaptive::Rule;
 use crate::config::{BUILT_IN, TrainConfig};
+use crate::handling::{Handling, crop_note};
 use crate::optimiser::Optimiser;
 use crate::origin::Origin;
 use crate::practice::Practice;
@@ -68,6 +69,11 @@ pub struct Choices {
     /// What is added to the recipe.
     #[serde(default)]
     pub practice: Practice,
+    /// What becomes of images of another shape than the network's input.
+    pub fit: Option<Fit>,
+    /// What to leave out of the data, and how much of it may be bad.
+    #[serde(default)]
+    pub handling: Handling,
 }
 
 impl Choices {
@@ -100,6 +106,8 @@ impl Choices {
             practice: self.practice.or(other.practice),
             checkpoint_seconds: self.checkpoint_seconds.or(other.checkpoint_seconds),
             checkpoint_steps: self.checkpoint_steps.or(other.checkpoint_steps),
+            fit: self.fit.or(other.fit),
+            handling: self.handling.or(other.handling),
         }
     }
 }
@@ -128,6 +136,7 @@ impl Prepared {
             data: choices.data.clone().unwrap_or_else(|| BUILT_IN.into()),
             val_fraction: choices.val_fraction.unwrap_or(0.2),
             seed: choices.seed.unwrap_or(0),
+            handling: choices.handling.clone(),
         };
         let images = source.open(false)?;
         require_images(&source.data, &images)?;
@@ -145,15 +154,23 @@ impl Prepared {
         let facts = Facts { kind, images: images.train.len(), size, normalised };
         let mut config = resolve(choices, source, start.name().to_string(), &facts, &images)?;
         if let Some(known) = start.preprocess()? {
-            config.preprocess = Preprocess { size, ..known };
+            config.preprocess = Preprocess { size, fit: choices.fit.unwrap_or(known.fit), ..known };
         }
+        let mut images = images;
+        images.notes.extend(crop_note(&config.preprocess, &images.train));
         Prepared::checked(config, images, net, Some(facts))
     }
 
     /// Opens the data of a configuration that was written down.
-    pub fn from_config(config: TrainConfig) -> Result<Self, TrainError> {
-        let source =
-            Source { data: config.data.clone(), val_fraction: config.val_fraction, seed: config.seed };
+    pub fn from_config(config: TrainConfig, split: Option<String>) -> Result<Self, TrainError> {
+        let handling = config.handling.clone();
+        let handling = Handling { split: split.or(handling.split), ..handling };
+        let source = Source {
+            data: config.data.clone(),
+            val_fraction: config.val_fraction,
+            seed: config.seed,
+            handling,
+        };
         let images = source.open(false)?;
         require_images(&config.data, &images)?;
         let [height, width] = config.preprocess.size.map(|side| side as usize);
@@ -206,12 +223,14 @@ fn resolve(
     let batch = choices.batch.unwrap_or_else(|| recipe::batch(facts).next_multiple_of(accumulate.max(1)));
     let epochs = choices.epochs.unwrap_or_else(|| recipe::epochs(facts));
     let mut preprocess = recipe::preprocess(facts);
+    preprocess.fit = choices.fit.unwrap_or(preprocess.fit);
     preprocess.validate()?;
     let (mean, std) = statistics(&images.train, preprocess.channels, source.seed)?;
     preprocess = preprocess.normalised(mean, std);
     let augment = if choices.no_augment { Default::default() } else { recipe::augment(facts, epochs) };
     Ok(TrainConfig {
         data: source.data,
+        handling: source.handling,
         val_fraction: source.val_fraction,
         model,
         classes: images.train.classes().to_vec(),

@@ -8,6 +8,7 @@ use crate::TrainError;
 use crate::checkpoint::{Checkpoint, Found};
 use crate::config::TrainConfig;
 use crate::fit::{Beginning, Fit, identity_of};
+use crate::handling::excluded_csv;
 use crate::origin::Origin;
 use crate::practice::Practice;
 use crate::prepare::{Choices, Prepared};
@@ -71,8 +72,11 @@ pub fn start(
     prepared.images.notes.iter().for_each(|note| watch.note(note));
     tell_origin(prepared, run, watch)?;
     let fit = Fit::new(prepared, run, options, Beginning::fresh(prepared), watch)?;
-    if let Some(lists) = &prepared.images.drawn {
+    if let Some(lists) = &prepared.images.division {
         run.write(&run.split(), lists)?;
+    }
+    if !prepared.images.left_out.is_empty() {
+        run.write(&run.excluded(), &excluded_csv(&prepared.images.left_out))?;
     }
     // Last, since it is what makes the folder a run.
     run.write(&run.config(), &prepared.config.to_toml()?)?;
@@ -109,7 +113,7 @@ pub fn resume(
     let before = config.clone();
     apply(choices, &mut config, run)?;
     let found = Checkpoint::find(run)?;
-    let prepared = Prepared::from_config(config)?;
+    let prepared = Prepared::from_config(config, division_of(run))?;
     prepared.images.notes.iter().for_each(|note| watch.note(note));
     if prepared.config != before {
         run.write(&run.config(), &prepared.config.to_toml()?)?;
@@ -129,6 +133,12 @@ pub fn was_stopped(run: &RunFolder, choices: &Choices) -> bool {
     // How much memory is free changes from minute to minute.
     let told = |choices: Choices| Choices { batch_bytes: None, ..choices };
     run.stopped().is_file() && requested(run).is_ok_and(|asked| told(asked) == told(choices.clone()))
+}
+
+/// How the run's data was divided, where that was written down.
+pub fn division_of(run: &RunFolder) -> Option<String> {
+    let file = run.split();
+    file.is_file().then(|| file.display().to_string())
 }
 
 /// What a run that was killed while it read its data had been asked for.
@@ -177,6 +187,7 @@ fn apply(choices: &Choices, config: &mut TrainConfig, run: &RunFolder) -> Result
     if let Some(data) = &choices.data {
         config.data.clone_from(data);
     }
+    config.handling = choices.handling.clone().or(std::mem::take(&mut config.handling));
     config.checkpoint_seconds = choices.checkpoint_seconds.unwrap_or(config.checkpoint_seconds);
     config.time_limit = choices.time_limit.or(config.time_limit);
     config.checkpoint_steps = choices.checkpoint_steps.unwrap_or(config.checkpoint_steps);
@@ -229,8 +240,17 @@ fn first_conflict(choices: &Choices, config: &TrainConfig) -> Option<(&'static s
         .or_else(|| differs("the schedule", Some(asked_constants.as_str()), &constants(&config.schedule)))
         .or_else(|| differs("--label-smoothing", choices.label_smoothing, config.label_smoothing))
         .or_else(|| differs("--size", choices.size, config.preprocess.size[0]))
+        .or_else(|| differs("--fit", choices.fit.map(fit_name), fit_name(config.preprocess.fit)))
         .or_else(|| differs("augmentation", asked_augment, augment))
         .or_else(|| differs("--seed", choices.seed, config.seed))
         .or_else(|| differs("--val-fraction", choices.val_fraction, config.val_fraction))
         .or_else(|| first_other_practice(&choices.practice, &config.practice))
+}
+
+fn fit_name(fit: ocellus_data::Fit) -> &'static str {
+    match fit {
+        ocellus_data::Fit::Crop => "crop",
+        ocellus_data::Fit::Stretch => "stretch",
+        ocellus_data::Fit::Letterbox => "letterbox",
+    }
 }

@@ -147,6 +147,11 @@ impl RunFolder {
         self.path.join("split.json")
     }
 
+    /// The images that were left out as damaged, and why; only where there are some.
+    pub fn excluded(&self) -> PathBuf {
+        self.path.join("excluded.csv")
+    }
+
     /// Writes the text `contents` to `path` in one step.
     pub fn write(&self, path: &Path, contents: &str) -> Result<(), FormatError> {
         write_atomically(path, |out| out.write_all(contents.as_bytes()))

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ocellus_data::{Dataset, Excluded, OpenOptions, Split, VerifyOptions};
+use ocellus_data::{Dataset, Excluded, Split};
 
-use crate::TrainError;
 use crate::config::BUILT_IN;
+use crate::handling::{Handling, LeftOut, left_out};
+use crate::{TrainError, databases};
 
 /// How many images are looked at to tell what a large data set is like.
 const PROBES: usize = 16;
@@ -22,6 +23,8 @@ pub struct Source {
     pub val_fraction: f64,
     /// Seed of that division.
     pub seed: u64,
+    /// What else was said about it.
+    pub handling: Handling,
 }
 
 /// Opened data, its damaged images left out.
@@ -31,10 +34,14 @@ pub struct Images {
     pub train: Arc<Split>,
     /// To validate on; may be empty.
     pub val: Arc<Split>,
-    /// Which samples are where, as JSON, if that was drawn by seed.
-    pub drawn: Option<String>,
+    /// Whether the division was drawn by seed.
+    pub drawn: bool,
+    /// Which samples are where, as JSON, if the data itself does not say.
+    pub division: Option<String>,
     /// Things worth telling the user, one sentence each.
     pub notes: Vec<String>,
+    /// The damaged images that were left out.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// What the images of a split are like.
@@ -51,21 +58,37 @@ impl Source {
     ///
     /// Errors: nothing readable is there, or more images are damaged than the data crate tolerates.
     pub fn open(&self, val_only: bool) -> Result<Images, TrainError> {
-        let built_in = self.data == BUILT_IN || (self.data == "digits" && !Path::new("digits").exists());
-        let mut set = if built_in {
-            Dataset::digits(self.seed)?
-        } else {
-            let options =
-                OpenOptions { val_fraction: self.val_fraction, seed: self.seed, ..OpenOptions::default() };
-            Dataset::open(&self.data, &options)?
-        };
-        let drawn = set.drawn.then(|| serde_json::to_string(&set.split_lists()).ok()).flatten();
+        let verification = self.handling.verification()?;
+        let mut set = self.dataset()?;
+        let drawn = set.drawn && self.handling.split.is_none();
+        let unsaid = set.drawn || self.handling.split.is_some();
+        let division = unsaid.then(|| serde_json::to_string(&set.split_lists()).ok()).flatten();
         let mut notes = std::mem::take(&mut set.notes);
+        let mut excluded = Vec::new();
         if !val_only {
-            notes.extend(told(set.train.verify(&VerifyOptions::default())?));
+            excluded.push(set.train.verify(&verification)?);
         }
-        notes.extend(told(set.val.verify(&VerifyOptions::default())?));
-        Ok(Images { train: Arc::new(set.train), val: Arc::new(set.val), drawn, notes })
+        excluded.push(set.val.verify(&verification)?);
+        notes.extend(excluded.iter().flat_map(told));
+        let left_out = excluded.iter().flat_map(left_out).collect();
+        Ok(Images { train: Arc::new(set.train), val: Arc::new(set.val), drawn, division, notes, left_out })
+    }
+
+    /// Opens the data without looking at the images.
+    ///
+    /// Errors: nothing readable is there.
+    pub fn dataset(&self) -> Result<Dataset, TrainError> {
+        let options = self.handling.options(self.val_fraction, self.seed)?;
+        let path = Path::new(&self.data);
+        if self.data == BUILT_IN || (self.data == "digits" && !path.exists()) {
+            let mut set = Dataset::digits(self.seed)?;
+            set.restrict(&options)?;
+            return Ok(set);
+        }
+        if databases::are_at(path) {
+            return databases::open(path, &options);
+        }
+        Ok(Dataset::open(path, &options)?)
     }
 }
 
@@ -98,7 +121,7 @@ pub fn kind_of(split: &Split) -> Result<Kind, TrainError> {
     Ok(Kind { channels, small: None })
 }
 
-fn told(excluded: Excluded) -> Vec<String> {
+fn told(excluded: &Excluded) -> Vec<String> {
     let count = excluded.images.len();
     let left_out = excluded.images.iter().take(3).map(|bad| bad.to_string());
     let mut notes: Vec<String> = left_out.map(|fault| format!("left out: {fault}")).collect();

@@ -115,17 +115,19 @@ impl Validator {
         preprocess: &Preprocess,
         class_of: &[usize],
     ) -> Result<Metrics, TrainError> {
-        self.measure_views(split, preprocess, class_of, &[View::PLAIN])
+        self.measure_each(split, preprocess, class_of, &[View::PLAIN], |_, _, _| {})
     }
 
-    /// As [`Validator::measure`], by the mean of the probabilities that the network gives to several views of each
-    /// image (test-time augmentation); one view's scores are taken as they are.
-    pub fn measure_views(
+    /// The same by the mean of the probabilities that the network gives to several views of each image (test-time
+    /// augmentation), where one view's scores are taken as they are; and tells `each` the index, the logits and the
+    /// network's class of every image, in order.
+    pub fn measure_each(
         &mut self,
         split: &Arc<Split>,
         preprocess: &Preprocess,
         class_of: &[usize],
         views: &[View],
+        mut each: impl FnMut(usize, &[f32], usize),
     ) -> Result<Metrics, TrainError> {
         let mut metrics = Metrics::new(self.classes);
         let config = LoaderConfig::evaluation(preprocess.clone(), self.batch).with_threads_for(split);
@@ -145,21 +147,22 @@ impl Validator {
                 rest.fill(0.0);
                 self.session.run();
                 let scores = self.session.output(&self.output)?.chunks_exact(self.classes);
-                for (i, (row, label)) in scores.zip(&batch.labels).take(batch.count).enumerate() {
+                for (row, sums) in scores.zip(mean.chunks_exact_mut(self.classes)) {
                     if views.len() == 1 {
-                        metrics.add(&self.logits(row), class_of[*label as usize]);
+                        sums.copy_from_slice(&self.logits(row));
                         continue;
                     }
                     let probabilities = softmax(&self.logits(row));
-                    let sums = &mut mean[i * self.classes..(i + 1) * self.classes];
                     sums.iter_mut().zip(probabilities).for_each(|(sum, p)| *sum += p / views.len() as f32);
                 }
             }
             if views.len() > 1 {
-                for (row, label) in mean.chunks_exact(self.classes).zip(&batch.labels) {
-                    let logits: Vec<f32> = row.iter().map(|&p| p.max(f32::MIN_POSITIVE).ln()).collect();
-                    metrics.add(&logits, class_of[*label as usize]);
-                }
+                mean.iter_mut().for_each(|p| *p = p.max(f32::MIN_POSITIVE).ln());
+            }
+            for ((logits, label), id) in mean.chunks_exact(self.classes).zip(&batch.labels).zip(&batch.ids) {
+                let class = class_of[*label as usize];
+                metrics.add(logits, class);
+                each(*id as usize, logits, class);
             }
         }
         Ok(metrics)

@@ -177,7 +177,8 @@ fn to_folder(args: &ConvertArgs, from: &str, to: &Path, common: &Common) -> anyh
 
 /// Images to a database, or to one for each part that the data has.
 fn to_databases(args: &ConvertArgs, from: &str, to: &str, common: &Common) -> anyhow::Result<()> {
-    let source = Source { data: from.into(), val_fraction: 0.2, seed: common.seed() };
+    let source =
+        Source { data: from.into(), val_fraction: 0.2, seed: common.seed(), handling: Default::default() };
     let images = source.open(false)?;
     images
         .notes
@@ -185,7 +186,7 @@ fn to_databases(args: &ConvertArgs, from: &str, to: &str, common: &Common) -> an
         .filter(|note| !note.contains("drawn"))
         .for_each(|note| console::complain(&format!("note: {note}")));
     let (train, val) = (&*images.train, &*images.val);
-    let has_parts = images.drawn.is_none() && !train.is_empty() && !val.is_empty();
+    let has_parts = !images.drawn && !train.is_empty() && !val.is_empty();
     let databases = match args.split {
         Some(Part::Train) => vec![(to.to_string(), vec![train])],
         Some(Part::Val) => vec![(to.to_string(), vec![val])],

@@ -1,9 +1,11 @@
 //! `ocellus predict`: what is in these pictures?
 
+use std::path::{Path, PathBuf};
+
 use anyhow::bail;
 use clap::Args;
 use ocellus::data::Image;
-use ocellus::train::{Guess, Predictor};
+use ocellus::train::{Attention, Guess, Predictor};
 use serde::Serialize;
 
 use crate::args::Common;
@@ -13,6 +15,7 @@ use crate::{console, words};
 const EXAMPLE: &str = "\
 Examples:
   ocellus predict runs/train cat.jpg dog.png --topk 3
+  ocellus predict runs/train cat.jpg --explain         writes cat-why-CLASS.png: where the network looked
   ocellus predict squeezenet.prototxt --weights squeezenet.caffemodel --resize 256 --fit stretch --bgr \\
       --mean 104,117,123 --labels synset_words.txt cat.jpg
 
@@ -27,12 +30,15 @@ pub struct PredictArgs {
     /// Run folder or model file (.safetensors, .prototxt, .caffemodel, .onnx, .pt, .pth, .npz)
     #[arg(value_name = "MODEL")]
     pub model: String,
-    /// Pictures (JPEG or PNG)
+    /// Pictures (JPEG, PNG, GIF, WebP, BMP, TIFF, PNM)
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
     /// How many classes to name
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub topk: u32,
+    /// Also write, into FOLDER, each picture with a map of where the network looked for its first guess
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
+    pub explain: Option<PathBuf>,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub source: SourceArgs,
@@ -45,6 +51,9 @@ pub struct PredictArgs {
 struct Prediction {
     image: String,
     classes: Vec<Guess>,
+    /// The picture that shows where the network looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explained: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -56,13 +65,23 @@ struct Predictions {
 pub fn run(args: PredictArgs, common: &Common) -> anyhow::Result<()> {
     let model = args.source.model(&args.model, &args.prepare)?;
     let mut predictor = Predictor::new(&model, &common.machine())?;
+    let mut attention = match &args.explain {
+        Some(folder) => Some((Attention::new(&model, &common.machine())?, folder.as_path())),
+        None => None,
+    };
     let mut predictions = Vec::new();
     let mut faults = Vec::new();
     for path in &args.images {
         match Image::open(path) {
             Ok(picture) => {
                 let classes = predictor.predict(&picture, args.topk as usize)?;
-                predictions.push(Prediction { image: path.clone(), classes });
+                let explained = match (&mut attention, classes.first()) {
+                    (Some((attention, folder)), Some(guess)) => {
+                        Some(explain(attention, &picture, folder, path, guess)?)
+                    }
+                    _ => None,
+                };
+                predictions.push(Prediction { image: path.clone(), classes, explained });
             }
             Err(fault) => faults.push(fault.to_string()),
         }
@@ -81,9 +100,38 @@ pub fn run(args: PredictArgs, common: &Common) -> anyhow::Result<()> {
     }
 }
 
+/// Writes `FOLDER/NAME-why-CLASS.png`.
+fn explain(
+    attention: &mut Attention,
+    picture: &Image,
+    folder: &Path,
+    path: &str,
+    guess: &Guess,
+) -> anyhow::Result<PathBuf> {
+    /// Pictures with sides below this are enlarged, or nothing could be seen on them.
+    const LEAST: u32 = 256;
+    let times = LEAST.div_ceil(picture.width.max(picture.height).max(1));
+    let large = match times {
+        0 | 1 => picture.clone(),
+        times => picture.resized(picture.width * times, picture.height * times, true)?,
+    };
+    let stem =
+        Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
+    let class: String = guess.class.chars().take(40).map(plain).collect();
+    std::fs::create_dir_all(folder)
+        .map_err(|cause| anyhow::anyhow!("{} cannot be made: {cause}", folder.display()))?;
+    let file = folder.join(format!("{stem}-why-{class}.png"));
+    attention.picture_at(picture, &large, guess.index)?.save_png(&file)?;
+    Ok(file)
+}
+
 fn print(prediction: &Prediction) {
     console::say(&prediction.image);
     for guess in &prediction.classes {
         console::say(&format!("  {:>6}  {}", words::percent(guess.probability.into()), guess.class));
+    }
+    if let Some(file) = &prediction.explained {
+        console::say(&format!("  where it looked: {}", file.display()));
     }
 }

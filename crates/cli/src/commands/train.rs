@@ -8,12 +8,13 @@ use ocellus::initialise;
 use ocellus::load::{Found, save, weights_for};
 use ocellus::train::recipe::{OptimiserKind, ScheduleKind};
 use ocellus::train::{
-    BUILT_IN, Choices, Outcome, Rule, RunFolder, Source, TrainError, begin, resume, was_stopped,
+    BUILT_IN, Choices, Handling, Outcome, Rule, RunFolder, Source, TrainError, begin, resume, was_stopped,
 };
 
 use crate::args::Common;
 use crate::commands::{lr_find, solve};
-use crate::network::SourceArgs;
+use crate::data_args::DataArgs;
+use crate::network::{FitName, SourceArgs};
 use crate::practice::{AugmentArgs, BatchSize, FineArgs, PracticeArgs};
 use crate::progress::Display;
 use crate::{console, memory, signals, words};
@@ -41,7 +42,8 @@ Examples:
   ocellus train --solver lenet_solver.prototxt --resume lenet_iter_5000.solverstate
 
 DATA is a folder with train/ and val/ of class folders, a folder of class folders, a .tar or .tar.gz of
-either, MNIST (IDX) files, or CIFAR-10 binary files.";
+either, WebDataset shards (a folder, or train-{000..015}.tar), a .csv of path,label, MNIST (IDX) files, CIFAR
+binary files, or Caffe's LMDB. `ocellus data check DATA` looks it over first.";
 
 /// What may be said after `ocellus train`.
 #[derive(Clone, Debug, Args)]
@@ -83,6 +85,12 @@ pub struct TrainArgs {
     /// Height and width of the network's input, in pixels [default: small images' own, else the network's]
     #[arg(long, value_name = "PIXELS")]
     pub size: Option<u32>,
+    /// What becomes of images of another shape than the network's input [default: crop]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub fit: Option<FitName>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub data_args: DataArgs,
     /// Show training images as they are: no shifts, crops or flips
     #[arg(long)]
     pub no_augment: bool,
@@ -223,6 +231,8 @@ impl TrainArgs {
             val_fraction: self.val_fraction,
             checkpoint_seconds: self.checkpoint_seconds,
             checkpoint_steps: self.checkpoint_steps,
+            fit: self.fit.map(FitName::fit),
+            handling: self.data_args.handling(),
             ..Choices::default()
         };
         Ok(self.practice.add_to(choices, &self.fine, &self.augment))
@@ -373,6 +383,7 @@ fn tell_next(outcome: &Outcome) -> anyhow::Result<()> {
     let mut lines = vec![
         (format!("{program} predict {run} {}", words::quoted(&picture)), "classify a picture"),
         (format!("{program} val {run} {data}"), "precision and recall of each class"),
+        (format!("{program} report {run}"), "a page with curves, confusions and pictures"),
         (format!("{program} summary {run}"), "what the network is"),
     ];
     if is_built_in {
@@ -391,7 +402,7 @@ fn tell_next(outcome: &Outcome) -> anyhow::Result<()> {
 
 /// Writes a validation digit as a PNG into the run folder.
 fn sample_picture(run: &Path, seed: u64) -> anyhow::Result<PathBuf> {
-    let source = Source { data: BUILT_IN.into(), val_fraction: 0.2, seed };
+    let source = Source { data: BUILT_IN.into(), val_fraction: 0.2, seed, handling: Handling::default() };
     let split = source.open(true)?.val;
     let is_sample = |class: u32| split.classes()[class as usize] == SAMPLE;
     let index = split.samples().iter().position(|sample| is_sample(sample.class)).unwrap_or(0);

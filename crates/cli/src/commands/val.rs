@@ -4,11 +4,15 @@ use std::path::Path;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use ocellus::train::metrics::{ClassReport, Metrics};
-use ocellus::train::{RunFolder, Source, TrainConfig, Validator, View, match_classes, preprocess_of};
+use ocellus::train::metrics::ClassReport;
+use ocellus::train::{
+    Assessment, Handling, Item, RunFolder, Source, TrainConfig, Validator, View, division_of, match_classes,
+    preprocess_of,
+};
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::data_args::DataArgs;
 use crate::network::{PrepareArgs, SourceArgs};
 use crate::{console, words};
 
@@ -22,7 +26,7 @@ Examples:
 Each pixel x (0 to 255) is fed as (x * scale - mean) / std. A model without class names is taken to have the data's
 classes in their order.";
 /// Images computed at once.
-const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 
 /// What may be said after `ocellus val`.
 #[derive(Clone, Debug, Args)]
@@ -37,6 +41,15 @@ pub struct ValArgs {
     /// Judge each picture by the mean over several views of it: mirrored, shifted by a sixteenth each way, or both
     #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "mirror")]
     pub tta: Option<Views>,
+    /// Fit the temperature that makes the model as sure as it should be
+    #[arg(long)]
+    pub temperature: bool,
+    /// Name this many images with the highest loss
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub top_losses: usize,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub data_args: DataArgs,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub source: SourceArgs,
@@ -76,15 +89,39 @@ struct Report {
     top5: f64,
     loss: f64,
     classes: Vec<ClassReport>,
+    top1_interval: [f64; 2],
+    balanced_accuracy: f64,
+    macro_f1: f64,
+    ece: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<Temperature>,
+    /// Rows are the actual classes, columns the predicted ones.
+    confusion: Vec<Vec<u64>>,
+    top_losses: Vec<Item>,
+}
+
+/// What dividing the logits by the fitted temperature does.
+#[derive(Serialize)]
+struct Temperature {
+    temperature: f64,
+    ece: f64,
+    loss: f64,
+}
+
+fn temperature(assessment: &Assessment) -> Temperature {
+    let temperature = assessment.fitted_temperature();
+    let after = assessment.calibration_at(temperature);
+    Temperature { temperature, ece: after.ece, loss: after.loss }
 }
 
 /// Validates.
 pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
     let mut model = args.source.model(&args.model, &args.prepare)?;
     let preprocess = preprocess_of(&model)?;
-    let images = source(&args, common)?.open(true)?;
+    let wanted = Wanted { model: &args.model, data: args.data.as_deref(), data_args: &args.data_args };
+    let images = source(&wanted, common)?.open(true)?;
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
-    if images.drawn.is_some() {
+    if images.drawn {
         console::complain("note: the data has no val folder; measured on the share that was drawn by seed");
     }
     if images.val.is_empty() {
@@ -98,23 +135,31 @@ pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
     let class_of = match_classes(images.val.classes(), &model.classes)?;
     validator.load(&model.weights)?;
     let views = Views::views(args.tta, preprocess.size);
-    let metrics = validator.measure_views(&images.val, &preprocess, &class_of, &views)?;
+    let assessment = Assessment::new(&mut validator, &images.val, &preprocess, &class_of, &views)?;
+    let metrics = &assessment.metrics;
     let report = Report {
         images: metrics.images(),
         top1: metrics.top1(),
         top5: metrics.top5(),
         loss: metrics.loss(),
         classes: metrics.report(&model.classes),
+        top1_interval: metrics.top1_interval(),
+        balanced_accuracy: metrics.balanced_accuracy(),
+        macro_f1: metrics.macro_f1(),
+        ece: assessment.calibration.ece,
+        temperature: args.temperature.then(|| temperature(&assessment)),
+        confusion: metrics.confusion().into_iter().map(<[u64]>::to_vec).collect(),
+        top_losses: assessment.top_losses(args.top_losses).into_iter().cloned().collect(),
     };
     if common.json {
         return console::say_json(&report);
     }
-    print(&report, &metrics);
+    print(&report, &assessment);
     Ok(())
 }
 
 /// The data's classes for a model that names none.
-fn assumed_classes(validator: &Validator, data: &[String]) -> anyhow::Result<Vec<String>> {
+pub fn assumed_classes(validator: &Validator, data: &[String]) -> anyhow::Result<Vec<String>> {
     let scores = validator.classes();
     if scores != data.len() {
         bail!(
@@ -126,22 +171,37 @@ fn assumed_classes(validator: &Validator, data: &[String]) -> anyhow::Result<Vec
     Ok(data.to_vec())
 }
 
+/// Which images a model is to be measured on.
+pub struct Wanted<'a> {
+    /// Run folder or model file.
+    pub model: &'a str,
+    /// The images' path, if it was named.
+    pub data: Option<&'a str>,
+    /// What was said about them.
+    pub data_args: &'a DataArgs,
+}
+
 /// The data, divided as for training if it is the run's own.
-fn source(args: &ValArgs, common: &Common) -> anyhow::Result<Source> {
-    let run = RunFolder::at(Path::new(&args.model));
+pub fn source(args: &Wanted<'_>, common: &Common) -> anyhow::Result<Source> {
+    let run = RunFolder::at(Path::new(args.model));
     let config = run.config().is_file().then(|| TrainConfig::of_run(&run)).transpose()?;
     let own = config.as_ref().map(|config| config.data.clone());
-    let Some(data) = args.data.clone().or(own) else {
-        bail!("name the images to measure on: ocellus val {} DATA", words::quoted(&args.model));
+    let Some(data) = args.data.map(str::to_owned).or(own) else {
+        bail!("name the images to measure on: ocellus val {} DATA", words::quoted(args.model));
     };
+    let is_own = config.as_ref().is_some_and(|config| config.data == data);
+    let told = config.as_ref().map(|config| config.handling.clone()).unwrap_or_default();
+    let written = Handling { split: division_of(&run).filter(|_| is_own), ..Handling::default() };
+    let handling = args.data_args.handling().or(written).or(if is_own { told } else { Handling::default() });
     Ok(Source {
         data,
+        handling,
         val_fraction: config.as_ref().map_or(0.2, |config| config.val_fraction),
         seed: common.seed.or(config.map(|config| config.seed)).unwrap_or(0),
     })
 }
 
-fn print(report: &Report, metrics: &Metrics) {
+fn print(report: &Report, assessment: &Assessment) {
     let width = report.classes.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max("class".len());
     console::say(&format!(
         "{:<width$}  {:>9}  {:>6}  {:>6}  {:>6}",
@@ -157,9 +217,36 @@ fn print(report: &Report, metrics: &Metrics) {
             class.images
         ));
     }
-    if let Some((count, actual, predicted)) = most_confused(metrics) {
-        let [actual, predicted] = [actual, predicted].map(|index| &report.classes[index].class);
-        console::say(&format!("most confused: {count} of {actual} taken for {predicted}"));
+    let name = |class: usize| &report.classes[class].class;
+    for (count, actual, predicted) in assessment.confusions(3) {
+        console::say(&format!("confused: {count} of {} taken for {}", name(actual), name(predicted)));
+    }
+    for item in &report.top_losses {
+        console::say(&format!(
+            "loss {:>7.3}  {}: {}, taken for {} ({})",
+            item.loss,
+            item.image,
+            name(item.label),
+            name(item.predicted),
+            words::percent(item.confidence)
+        ));
+    }
+    let [low, high] = report.top1_interval;
+    console::say(&format!(
+        "balanced accuracy {}  macro F1 {:.3}  calibration error {}  top1 lies in {} to {} (95%)",
+        words::percent(report.balanced_accuracy),
+        report.macro_f1,
+        words::percent(report.ece),
+        words::percent(low),
+        words::percent(high)
+    ));
+    if let Some(fitted) = &report.temperature {
+        console::say(&format!(
+            "temperature {:.3}: calibration error {}, loss {:.3} (fitted on these images)",
+            fitted.temperature,
+            words::percent(fitted.ece),
+            fitted.loss
+        ));
     }
     console::say(&format!(
         "{} images  loss {:.3}  top1 {}  top5 {}",
@@ -168,13 +255,4 @@ fn print(report: &Report, metrics: &Metrics) {
         words::percent(report.top1),
         words::percent(report.top5)
     ));
-}
-
-/// The largest number off the diagonal of the confusion matrix, its row and column.
-fn most_confused(metrics: &Metrics) -> Option<(u64, usize, usize)> {
-    let rows = metrics.confusion();
-    let cells = rows.iter().enumerate().flat_map(|(actual, row)| {
-        row.iter().enumerate().map(move |(predicted, &count)| (count, actual, predicted))
-    });
-    cells.filter(|&(count, actual, predicted)| actual != predicted && count > 0).max_by_key(|cell| cell.0)
 }

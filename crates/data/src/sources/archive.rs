@@ -1,4 +1,5 @@
-//! Reads a .tar or .tar.gz once and keeps its encoded images in memory.
+//! Reads a .tar or .tar.gz once. The encoded images of a gzipped one are kept in memory; those of a plain one stay where
+//! they are, and only their places are remembered, so that an archive may be larger than the memory.
 //!
 //! Member names are names only: nothing is ever written to disk.
 
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use super::input::{self, DataFile};
 use super::layout::Listing;
-use super::{cifar, idx};
+use super::{cifar, idx, shards};
 use crate::error::DataError;
 use crate::split::Location;
 
@@ -17,7 +18,12 @@ pub(crate) struct Contents {
     pub(crate) listing: Listing,
     /// Members that are data as a whole.
     pub(crate) data_files: Vec<DataFile>,
+    /// Bytes of images that are in memory.
+    pub(crate) bytes_in_memory: u64,
 }
+
+/// The longest label that stands beside an image, in bytes.
+const MAX_LABEL_BYTES: u64 = 1 << 20;
 
 pub(crate) fn looks_like_tar(name: &str, head: &[u8]) -> bool {
     let named = [".tar", ".tar.gz", ".tgz"].iter().any(|end| name.ends_with(end));
@@ -28,9 +34,10 @@ pub(crate) fn looks_like_tar(name: &str, head: &[u8]) -> bool {
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Contents, DataError> {
     let place = path.display().to_string();
     let damaged = |e: std::io::Error| DataError::malformed(&place, input::damage(&e));
-    let mut contents =
-        Contents { listing: Listing { place: place.clone(), ..Listing::default() }, data_files: Vec::new() };
+    let listing = Listing { place: place.clone(), ..Listing::default() };
+    let mut contents = Contents { listing, data_files: Vec::new(), bytes_in_memory: 0 };
     let mut left = limit;
+    let plain: Option<Arc<Path>> = (!input::is_gzip(path)?).then(|| path.into());
     let mut archive = tar::Archive::new(input::open(path)?);
     for member in archive.entries().map_err(damaged)? {
         let member = member.map_err(damaged)?;
@@ -39,6 +46,13 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Contents, DataError> {
         if kind.is_dir() {
             contents.listing.folders.insert(name);
         } else if kind.is_file() || kind.is_gnu_sparse() || kind.is_contiguous() {
+            let is_whole = !kind.is_gnu_sparse();
+            if let Some(file) = plain.as_ref().filter(|_| is_whole && input::is_image_name(&name)) {
+                let (start, length) = (member.raw_file_position(), member.size());
+                let location = Location::Range { file: file.clone(), start, length };
+                contents.listing.files.push((name, location));
+                continue;
+            }
             take_member(member, name, &mut left, &mut contents)
                 .map_err(|e| e.into_data_error(&place, limit))?;
         }
@@ -48,6 +62,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Contents, DataError> {
     std::io::copy(&mut rest, &mut std::io::sink()).map_err(damaged)?;
     contents.listing.others.sort();
     contents.data_files.sort_by(|a, b| a.name.cmp(&b.name));
+    contents.bytes_in_memory = limit - left;
     Ok(contents)
 }
 
@@ -77,6 +92,13 @@ fn take_member(
     let file_name = input::file_name(Path::new(&name));
     let is_image = input::is_image_name(&file_name);
     let is_list = file_name == "classes.txt";
+    if shards::is_label(&file_name) {
+        let mut bytes = Vec::new();
+        member.take(MAX_LABEL_BYTES).read_to_end(&mut bytes).map_err(MemberFault::Read)?;
+        *left = left.checked_sub(bytes.len() as u64).ok_or(MemberFault::TooMuch)?;
+        contents.listing.labels.insert(name, String::from_utf8_lossy(&bytes).into_owned());
+        return Ok(());
+    }
     if !is_image && !is_list && !idx::is_idx(&file_name) && !cifar::is_batch(&file_name) {
         contents.listing.others.push(name);
         return Ok(());

@@ -90,13 +90,19 @@ pub(crate) fn damage(error: &std::io::Error) -> String {
     }
 }
 
+/// Whether a file is gzipped, by content.
+pub(crate) fn is_gzip(path: &Path) -> Result<bool, DataError> {
+    let mut magic = Vec::new();
+    let file = File::open(path).map_err(|e| DataError::io(path, e))?;
+    file.take(2).read_to_end(&mut magic).map_err(|e| DataError::io(path, e))?;
+    Ok(magic == GZIP_MAGIC)
+}
+
 /// Opens a file, unpacking gzip by content.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>, DataError> {
-    let raw = |path: &Path| File::open(path).map_err(|e| DataError::io(path, e));
-    let mut magic = Vec::new();
-    raw(path)?.take(2).read_to_end(&mut magic).map_err(|e| DataError::io(path, e))?;
-    let reader = BufReader::with_capacity(1 << 16, raw(path)?);
-    Ok(if magic == GZIP_MAGIC { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) })
+    let packed = is_gzip(path)?;
+    let reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(|e| DataError::io(path, e))?);
+    Ok(if packed { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) })
 }
 
 /// The first 512 bytes, unpacked; fewer if the file is shorter or damaged.
@@ -120,7 +126,26 @@ pub(crate) fn without_gz(name: &str) -> &str {
 /// Whether the name is that of an image this crate can decode.
 pub(crate) fn is_image_name(name: &str) -> bool {
     let extension = Path::new(name).extension().map(|e| e.to_string_lossy().to_lowercase());
-    matches!(extension.as_deref(), Some("jpg" | "jpeg" | "jpe" | "jfif" | "png"))
+    matches!(
+        extension.as_deref(),
+        Some(
+            "jpg"
+                | "jpeg"
+                | "jpe"
+                | "jfif"
+                | "png"
+                | "gif"
+                | "webp"
+                | "bmp"
+                | "tif"
+                | "tiff"
+                | "pnm"
+                | "ppm"
+                | "pgm"
+                | "pbm"
+                | "pam"
+        )
+    )
 }
 
 /// Hidden files (`.DS_Store`, `._photo.jpg`) and macOS resource folders are no data.

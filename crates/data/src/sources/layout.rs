@@ -12,7 +12,7 @@ use crate::error::DataError;
 use crate::split::{Location, Sample, Split};
 
 /// Names of the folder of validation images, the preferred first.
-const VAL_NAMES: [&str; 4] = ["val", "valid", "validation", "test"];
+const VAL_NAMES: [&str; 8] = ["val", "valid", "validation", "validate", "dev", "test", "testing", "eval"];
 const TRAIN_NAMES: [&str; 2] = ["train", "training"];
 
 /// The files and folders of a folder or an archive. Paths are relative, with `/` between components.
@@ -28,6 +28,8 @@ pub(crate) struct Listing {
     pub(crate) folders: BTreeSet<String>,
     /// The contents of each `classes.txt` by path.
     pub(crate) class_lists: BTreeMap<String, String>,
+    /// The contents of the .cls and .json files that may stand beside an archive's images, by path.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// One folder of class folders, by its path from the listing's root (`""`, or ending in `/`).
@@ -37,6 +39,15 @@ struct Part {
 }
 
 impl Listing {
+    /// Takes in all of another listing as the folder `name`.
+    pub(crate) fn absorb(&mut self, name: &str, other: Listing) {
+        let inside = |path: String| format!("{name}/{path}");
+        self.files.extend(other.files.into_iter().map(|(path, location)| (inside(path), location)));
+        self.others.extend(other.others.into_iter().map(inside));
+        self.folders.extend(other.folders.into_iter().map(inside));
+        self.class_lists.extend(other.class_lists.into_iter().map(|(path, text)| (inside(path), text)));
+    }
+
     /// Sorts files and completes the set of folders.
     fn normalise(&mut self) {
         // Stable, so that of members with the same path the last stays, as unpacking would have it.
@@ -86,7 +97,7 @@ impl Listing {
         }
     }
 
-    /// `" (but 2 .gif files)"` for the most frequent other extension in a folder; empty if there is none.
+    /// `" (but 2 .heic files)"` for the most frequent other extension in a folder; empty if there is none.
     fn describe_others(&self, prefix: &str) -> String {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for path in self.others.iter().filter(|p| p.starts_with(prefix)) {
@@ -197,7 +208,13 @@ fn find_classes(listing: &Listing, root: &str, part: &Part) -> Result<(Vec<Strin
     Ok((part.class_folders.iter().cloned().collect(), listing.display(&part.prefix)))
 }
 
-fn parse_classes(text: &str, file: &str) -> Result<Vec<String>, DataError> {
+/// The class names in the file `path`, one a line.
+pub(crate) fn read_classes(path: &std::path::Path) -> Result<Vec<String>, DataError> {
+    let text = std::fs::read_to_string(path).map_err(|e| DataError::io(path, e))?;
+    parse_classes(&text, &path.display().to_string())
+}
+
+pub(crate) fn parse_classes(text: &str, file: &str) -> Result<Vec<String>, DataError> {
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|l| !l.is_empty());
     let classes: Vec<String> = lines.map(str::to_owned).collect();
     if classes.is_empty() {
@@ -309,7 +326,7 @@ fn notes(listing: &Listing, used: usize) -> Vec<String> {
         let first = &listing.others[0];
         let count = listing.others.len();
         notes.push(format!(
-            "{}: files that are not .jpg or .png were not used: {count}, such as {first}",
+            "{}: files that are no images were not used: {count}, such as {first}",
             listing.place
         ));
     }
@@ -407,11 +424,11 @@ mod tests {
         let message = |paths: &[&str]| open(paths).unwrap_err().to_string();
         assert_eq!(
             message(&["train/a/1.jpg", "train/b/", "val/a/1.jpg"]),
-            "class folder data/train/b holds no images; remove it or add images (JPEG or PNG)"
+            "class folder data/train/b holds no images; remove it or add images"
         );
         assert_eq!(
-            message(&["a/1.jpg", "b/x.gif", "b/y.gif", "b/"]),
-            "class folder data/b holds no images (but .gif files: 2); remove it or add images (JPEG or PNG)"
+            message(&["a/1.jpg", "b/x.heic", "b/y.heic", "b/"]),
+            "class folder data/b holds no images (but .heic files: 2); remove it or add images"
         );
         assert!(message(&[]).contains("holds no class folders"));
         assert!(message(&["1.jpg"]).contains("holds no class folders"));

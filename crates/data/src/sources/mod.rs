@@ -6,7 +6,10 @@ pub(crate) mod digits;
 pub(crate) mod folder;
 pub(crate) mod idx;
 pub(crate) mod input;
+pub(crate) mod labels;
 pub(crate) mod layout;
+pub(crate) mod shards;
+pub(crate) mod table;
 
 use std::path::Path;
 
@@ -15,6 +18,9 @@ use crate::error::DataError;
 use input::DataFile;
 
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
+    if let Some(shards) = shards::expand(&path.to_string_lossy()).filter(|_| !path.exists()) {
+        return shards::open(&path.display().to_string(), &shards, options);
+    }
     let metadata = std::fs::metadata(path).map_err(|e| DataError::io(path, e))?;
     if metadata.is_dir() { open_folder(path, options) } else { open_file(path, options) }
 }
@@ -27,7 +33,20 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError>
     if cifar::present(&files) {
         return cifar::open(&files);
     }
-    layout::arrange(folder::list(path)?, options)
+    let listing = folder::list(path)?;
+    if listing.files.is_empty() || table::named_after_parts(&files).len() > 1 {
+        let tables = table::named_after_parts(&files);
+        if !tables.is_empty() {
+            return table::open(&tables, options);
+        }
+        let is_shard = |f: &&DataFile| archive::looks_like_tar(&f.name, &[]);
+        let shards: Vec<_> =
+            files.iter().filter(is_shard).filter_map(|f| f.path().map(Path::to_owned)).collect();
+        if !shards.is_empty() {
+            return shards::open(&path.display().to_string(), &shards, options);
+        }
+    }
+    layout::arrange(listing, options)
 }
 
 fn open_file(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
@@ -38,6 +57,9 @@ fn open_file(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
     }
     if archive::looks_like_tar(&name, &head) {
         return open_archive(path, options);
+    }
+    if table::is_table(&name) {
+        return table::open(&table::with_companions(path)?, options);
     }
     if input::without_gz(&name).ends_with(".bin") {
         return cifar::open_single(&DataFile::on_disk(path));
@@ -61,6 +83,9 @@ fn open_archive(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError
         if cifar::present(&contents.data_files) {
             return cifar::open(&contents.data_files);
         }
+    }
+    if shards::has_labels(&contents.listing) {
+        return shards::open_single(path, contents, options);
     }
     layout::arrange(contents.listing, options)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use ocellus_data::DataError;
 use ocellus_formats::FormatError;
 use ocellus_graph::GraphError;
+use ocellus_train::TrainError;
 use ocellus_zoo::ZooError;
 
 /// A model that cannot be had. Each message is one sentence: what, where, and what to do next.
@@ -22,6 +23,9 @@ pub enum LoadError {
     /// Preprocessing that cannot be.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A run or a measurement cannot be.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// Something asked for that cannot be.
     #[error("{0}")]
     Setting(String),
