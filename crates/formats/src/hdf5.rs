@@ -94,6 +94,13 @@ impl Hdf5 {
         length: u64,
     ) -> Result<Hdf5, FormatError> {
         let file = file.map_err(|cause| malformed(&name, "", &cause))?;
+        let start = file.superblock();
+        let end = start.base_address.saturating_add(start.eof_address);
+        // Arrays that are cut off would else be read as what is usual for a missing one: zeros.
+        if start.eof_address != u64::MAX && start.eof_address > length && end > length {
+            let what = format!("it says that it has {} bytes, and it has {length}", start.eof_address);
+            return Err(FormatError::malformed(name, what, DAMAGED));
+        }
         Ok(Hdf5 { file, name, left: Cell::new(length.saturating_add(BEYOND)) })
     }
 

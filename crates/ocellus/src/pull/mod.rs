@@ -239,18 +239,9 @@ type Answer = ureq::http::Response<ureq::Body>;
 
 /// Asks for the file from byte `from` on, following redirections to addresses that are allowed.
 fn ask(url: &str, from: u64) -> Result<(u16, Answer), Broken> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_connect(Some(Duration::from_secs(30)))
-        .timeout_recv_response(Some(Duration::from_secs(60)))
-        .user_agent(concat!("ocellus/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into();
     let mut url = url.to_string();
     for _ in 0..=MOST_REDIRECTIONS {
-        let mut request = agent.get(&url);
+        let mut request = agent_for(&url).get(&url);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
         }
@@ -273,6 +264,19 @@ fn ask(url: &str, from: u64) -> Result<(u16, Answer), Broken> {
     }
     let what = format!("{url}: the server sends us on more than {MOST_REDIRECTIONS} times; try again later");
     Err(Broken::For(PullError::new(what)))
+}
+
+/// Who asks at `url`: through the proxy that the system names, but this very machine directly.
+fn agent_for(url: &str) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_connect(Some(Duration::from_secs(30)))
+        .timeout_recv_response(Some(Duration::from_secs(60)))
+        .user_agent(concat!("ocellus/", env!("CARGO_PKG_VERSION")));
+    let config = if url.starts_with("http://") { config.proxy(None) } else { config };
+    config.build().into()
 }
 
 fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
