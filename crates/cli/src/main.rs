@@ -11,7 +11,6 @@ mod data_args;
 mod memory;
 mod network;
 mod pictures;
-
 mod practice;
 mod progress;
 mod signals;

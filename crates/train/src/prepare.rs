@@ -183,7 +183,7 @@ impl Prepared {
     pub(crate) fn decide(&mut self, choices: &Choices) -> Result<(), TrainError> {
         let (Some(facts), config) = (&self.facts, &self.config) else { return Ok(()) };
         let (data, val_fraction, seed) = (config.data.clone(), config.val_fraction, config.seed);
-        let source = Source { data, val_fraction, seed };
+        let source = Source { data, val_fraction, seed, handling: config.handling.clone() };
         let preprocess = config.preprocess.clone();
         let decided = resolve(choices, source, config.model.clone(), facts, &self.images)?;
         self.config = TrainConfig { preprocess, ..decided };

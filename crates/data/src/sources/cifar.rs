@@ -16,6 +16,9 @@ const IMAGE: usize = 3 * PLANE;
 const MAX_BYTES: u64 = 16 << 30;
 const MAX_NAMES_BYTES: u64 = 1 << 16;
 
+/// Whether a file of this name is meant.
+type IsFile = fn(&str) -> bool;
+
 /// One of the two data sets.
 struct Form {
     title: &'static str,
@@ -82,7 +85,7 @@ pub(crate) fn present(files: &[DataFile]) -> bool {
 pub(crate) fn open(files: &[DataFile]) -> Result<Dataset, DataError> {
     let of_10 = files.iter().any(|f| is_train_batch(&f.name) || is_test_batch(&f.name));
     let form = if of_10 { &CIFAR_10 } else { &CIFAR_100 };
-    let (train, test): (fn(&str) -> bool, fn(&str) -> bool) =
+    let (train, test): (IsFile, IsFile) =
         if of_10 { (is_train_batch, is_test_batch) } else { (is_train_100, is_test_100) };
     let classes = read_names(files, form)?;
     let pick = |wanted: fn(&str) -> bool| {
