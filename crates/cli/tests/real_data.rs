@@ -43,11 +43,12 @@ fn cifar_is_read_as_it_is_packed() {
     // An untrained network does: this is about the data, not about learning.
     place.ok("convert resnet20 net.safetensors --untrained");
     // The archive's own split: 5,000 test images, 500 a class; the binary records name the same classes by number.
-    let val = place.ok(&format!("val net.safetensors {} --json", jpegs.display())).json();
+    let prepared = "--mean 0.5,0.5,0.5 --std 0.25,0.25,0.25 --json";
+    let val = place.ok(&format!("val net.safetensors {} {prepared}", jpegs.display())).json();
     assert_eq!(val["images"], 5000);
     let classes = val["classes"].as_array().unwrap();
     assert_eq!((&classes[0]["class"], &classes[9]["class"]), (&"airplane".into(), &"truck".into()));
-    let val = place.ok(&format!("val net.safetensors {} --json", lossless.display())).json();
+    let val = place.ok(&format!("val net.safetensors {} {prepared}", lossless.display())).json();
     assert_eq!(val["images"], 1000);
 }
 
