@@ -14,6 +14,7 @@ impl Plan {
     /// outputs (a Concat may have any number).
     pub fn new(graph: &Graph, options: &Options) -> Result<Plan, EngineError> {
         check_operands(graph)?;
+        check_least(graph, options)?;
         let mut lowering = Lowering::new(graph, options);
         let groups = match options.reference {
             true => singles(graph),
@@ -31,6 +32,23 @@ impl Plan {
             _ => Ok(plan),
         }
     }
+}
+
+/// Refuses what cannot fit before anything is made for it: the tables of a convolution are as long as its weights, and
+/// those of a transposed one as its stride, which its result exceeds.
+fn check_least(graph: &Graph, options: &Options) -> Result<(), EngineError> {
+    let Some(limit) = options.memory_limit else { return Ok(()) };
+    let inputs = graph.inputs().iter().map(|&value| graph.shape(value));
+    let transposed = graph.nodes().iter().filter(|node| matches!(node.op, Op::ConvTranspose2d(_)));
+    let results = transposed.flat_map(|node| &node.outputs).map(|&value| graph.shape(value));
+    let largest = results.max_by_key(|shape| shape.iter().fold(1, |n: usize, &size| n.saturating_mul(size)));
+    let all = graph.params().iter().map(|param| &param.shape).chain(inputs).chain(largest);
+    let numbers = all.map(|shape| shape.iter().fold(1, |n: usize, &size| n.saturating_mul(size)));
+    let needed = numbers.fold(0, usize::saturating_add).saturating_mul(size_of::<f32>());
+    if needed > limit {
+        return Err(EngineError::Memory { graph: graph.name.clone(), needed, limit });
+    }
+    Ok(())
 }
 
 fn check_operands(graph: &Graph) -> Result<(), EngineError> {

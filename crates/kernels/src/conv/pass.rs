@@ -126,14 +126,16 @@ impl Pass {
 
     /// The passes of the input gradient, which together write every pixel of the input once.
     pub fn gradient(g: &ConvGeometry) -> Vec<Self> {
-        let [down, across] = g.window.stride;
-        (0..down * across)
-            .map(|phase| Pass {
-                rows: Axis::gradient(g, 0, phase / across),
-                cols: Axis::gradient(g, 1, phase % across),
-            })
-            .filter(|pass| pass.rows.count > 0 && pass.cols.count > 0)
-            .collect()
+        // A stride beyond the input has phases without a pixel; they are left out before rows and columns are paired.
+        let along = |axis: usize| -> Vec<Axis> {
+            let phases = (0..g.window.stride[axis]).map(|phase| Axis::gradient(g, axis, phase));
+            phases.filter(|axis| axis.count > 0).collect()
+        };
+        let (rows, cols) = (along(0), along(1));
+        let pair = |rows: &Axis| {
+            cols.iter().map(|cols| Pass { rows: rows.clone(), cols: cols.clone() }).collect::<Vec<_>>()
+        };
+        rows.iter().flat_map(pair).collect()
     }
 
     /// Taps of the window.
