@@ -198,6 +198,25 @@ def residual():
     x=L.GlobalAveragePooling2D()(x); x=L.Dense(10,activation="softmax",name="predictions")(x)
     return F(i,x,name="resnet_small")
 
+@model
+def first():
+    C=dict(data_format="channels_first")
+    x=i=I(3,11,8)
+    x=L.Conv2D(6,3,strides=2,padding="same",**C)(x); x=L.BatchNormalization(axis=1)(x); x=L.PReLU(shared_axes=[2,3])(x)
+    a=L.SeparableConv2D(4,3,padding="same",**C)(x); b=L.DepthwiseConv2D(3,padding="same",depth_multiplier=2,**C)(x)
+    c=L.MaxPooling2D(3,strides=1,padding="same",**C)(x)
+    x=L.Concatenate(axis=1)([a,b,c]); x=L.ZeroPadding2D(((1,0),(0,2)),**C)(x)
+    x=L.Conv2DTranspose(5,3,strides=2,padding="same",**C)(x); x=L.AveragePooling2D(2,**C)(x)
+    x=L.UpSampling2D((2,1),**C)(x); x=L.Cropping2D(((0,1),(1,0)),**C)(x)
+    g=L.GlobalAveragePooling2D(**C)(x)
+    f=L.Flatten(**C)(x); f=L.Dense(7,activation="tanh")(f)
+    return F(i,[x,L.Concatenate()([g,f])])
+@model
+def first_seq():
+    C=dict(data_format="channels_first")
+    return keras.Sequential([I(2,6,5), L.Conv2D(4,3,activation="relu",**C), L.MaxPooling2D(2,**C), L.Dropout(0.3),
+        L.Flatten(**C), L.Dense(5), L.GaussianNoise(0.1), L.Softmax()])
+
 def randomise(m):
     skip=[id(w) for l in m.layers if type(l).__name__=="Normalization" for w in l.weights]
     for w in m.weights:

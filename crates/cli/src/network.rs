@@ -18,6 +18,18 @@ pub struct SourceArgs {
     /// The network that tensors without one belong to: a zoo name or a description [default: by their shapes]
     #[arg(id = "net_of_weights", long = "model", value_name = "NET")]
     pub net: Option<String>,
+    /// Stages of a Caffe description whose layers are told apart by them
+    #[arg(long = "stage", value_name = "NAME,..", value_delimiter = ',')]
+    pub stages: Vec<String>,
+    /// Level of a Caffe description, for layers with min_level or max_level
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    pub level: i32,
 }
 
 /// How pictures become a foreign network's input; kept in the model that `convert` writes.
@@ -111,7 +123,14 @@ impl PrepareArgs {
 impl SourceArgs {
     /// Finds `word`, with input `(N, C, H, W)` if given.
     pub fn find(&self, word: &str, input: Option<[usize; 4]>) -> anyhow::Result<Found> {
-        let ask = Ask { word: word.into(), weights: self.weights.clone(), net: self.net.clone(), input };
+        let ask = Ask {
+            word: word.into(),
+            weights: self.weights.clone(),
+            net: self.net.clone(),
+            input,
+            stages: self.stages.clone(),
+            level: self.level,
+        };
         let found = open(&ask)?;
         found.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
         Ok(found)

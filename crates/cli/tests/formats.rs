@@ -99,6 +99,66 @@ fn every_update_rule_learns() {
     }
 }
 
+/// Losses made of several operations leave a network for use behind, as the plain one does.
+#[test]
+fn losses_with_a_matrix_and_with_an_ignored_label_train() {
+    let place = place_with_digits();
+    // num, channels, height and width, then 100 numbers: the costs of each class, here ones on the diagonal.
+    let mut costs = vec![0x08, 1, 0x10, 1, 0x18, 10, 0x20, 10, 0x2a, 0x90, 0x03];
+    costs.extend((0..100).flat_map(|i| f32::from(u8::from(i % 11 == 0)).to_le_bytes()));
+    fs::write(place.path("h.binaryproto"), &costs).unwrap();
+    let solver =
+        "net: 'net.prototxt' test_iter: 7 test_interval: 100 base_lr: 0.05 momentum: 0.9 lr_policy: 'fixed'
+        max_iter: 100 snapshot: 50 snapshot_prefix: 'out/net'";
+    fs::write(place.path("solver.prototxt"), solver).unwrap();
+    let plain = "\"SoftmaxWithLoss\" bottom: \"fc\" bottom: \"label\" top: \"loss\"";
+    let losses = [
+        plain.to_string(),
+        plain.replace("SoftmaxWith", "Infogain") + " infogain_loss_param { source: 'h.binaryproto' }",
+        plain.to_string() + " loss_param { ignore_label: 255 }",
+    ];
+    let accuracies = losses.map(|loss| {
+        fs::write(place.path("net.prototxt"), NET.replace(plain, &loss)).unwrap();
+        let done = place.ok("train --solver solver.prototxt --seed 3 --json").json();
+        let whole = fs::read(place.path("out/net_iter_100.caffemodel")).unwrap();
+        place.ok("train --solver solver.prototxt --seed 3 --resume out/net_iter_50.solverstate");
+        assert_eq!(fs::read(place.path("out/net_iter_100.caffemodel")).unwrap(), whole, "{loss}");
+        let top1 = top1(&place.ok("val out/net_iter_100.safetensors digits --json"));
+        (done["test"][0]["value"].as_f64().unwrap(), top1)
+    });
+    println!("{accuracies:?}");
+    assert!(accuracies[0].0 > 0.75 && accuracies[0].1 > 0.75, "{accuracies:?}");
+    // The same losses, up to rounding.
+    assert!(accuracies.iter().all(|(test, _)| (test - accuracies[0].0).abs() < 0.02), "{accuracies:?}");
+    fs::remove_file(place.path("h.binaryproto")).unwrap();
+    fs::write(
+        place.path("net.prototxt"),
+        NET.replace(
+            plain,
+            &(plain.replace("SoftmaxWith", "Infogain") + " infogain_loss_param { source: 'h.binaryproto' }"),
+        ),
+    )
+    .unwrap();
+    let said = place.refusal("train --solver solver.prototxt");
+    assert!(said.contains("h.binaryproto") && said.contains("--root"), "{said}");
+}
+
+#[test]
+fn stages_choose_layers_on_the_command_line() {
+    let place = Place::new();
+    let net = "layer { name: 'a' type: 'Input' top: 'data' input_param { shape { dim: [1, 1, 8, 8] } } }
+        layer { name: 'small' type: 'InnerProduct' bottom: 'data' top: 'out' include { not_stage: 'large' }
+          inner_product_param { num_output: 2 } }
+        layer { name: 'large' type: 'InnerProduct' bottom: 'data' top: 'out' include { stage: 'large' min_level: 1 }
+          inner_product_param { num_output: 9 } }";
+    fs::write(place.path("net.prototxt"), net).unwrap();
+    let learned = |words: &str| {
+        place.ok(&format!("summary net.prototxt --json {words}")).json()["parameters"]["trainable"].clone()
+    };
+    assert_eq!((learned(""), learned("--stage large --level 1")), (130.into(), 585.into()));
+    assert!(place.refusal("summary net.prototxt --stage large").contains("net.prototxt"));
+}
+
 #[test]
 fn what_is_wrong_with_a_solver_is_one_sentence() {
     let place = Place::new();

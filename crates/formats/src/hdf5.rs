@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use hdf5_reader::{
     ByteOrder as Order, Dataset, Datatype, FileStorage, H5Type, Hdf5File, OpenOptions, SliceInfo,
-    SliceInfoElem, Storage, StorageBuffer,
+    SliceInfoElem, Storage, StorageBuffer, StringSize,
 };
 use ocellus_tensor::Tensor;
 
@@ -31,6 +31,9 @@ const LARGEST_CHUNK: usize = 64 << 20;
 
 /// The most rows that [`Hdf5::rows`] gives at once, in bytes.
 const LARGEST_ROWS: u64 = 1 << 30;
+
+/// The longest text that is an array of its own, a file's name, in bytes.
+const LONGEST_ARRAY_TEXT: u32 = 1 << 16;
 
 /// The longest text in an attribute, in bytes.
 const LONGEST_TEXT: usize = 64 << 20;
@@ -238,9 +241,19 @@ impl Hdf5 {
             .ok_or_else(|| FormatError::malformed(&self.name, format!("{path} holds no number"), DAMAGED))
     }
 
-    /// The text that the array at `path` is.
+    /// The text that the array at `path` is, one short one.
     pub fn array_text(&self, path: &str) -> Result<String, FormatError> {
-        self.dataset(path)?.read_string().map_err(|cause| malformed(&self.name, path, &cause))
+        let dataset = self.dataset(path)?;
+        let count = checked_elements(&self.sizes(&dataset, path)?);
+        let is_short = match dataset.dtype() {
+            Datatype::String { size: StringSize::Fixed(size), .. } => *size <= LONGEST_ARRAY_TEXT,
+            _ => true, // of variable length: somewhere in the file
+        };
+        if count != Some(1) || !is_short {
+            let what = format!("{path} is no text of at most {LONGEST_ARRAY_TEXT} letters");
+            return Err(FormatError::malformed(&self.name, what, DAMAGED));
+        }
+        dataset.read_string().map_err(|cause| malformed(&self.name, path, &cause))
     }
 
     fn attribute(&self, path: &str, attribute: &str) -> Result<Option<hdf5_reader::Attribute>, FormatError> {

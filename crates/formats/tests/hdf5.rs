@@ -43,6 +43,50 @@ fn weights_of_an_hdf5_caffemodel_give_the_reference_outputs() {
     assert!(got.len() == wanted.len() && worst < 1e-4, "{worst}");
 }
 
+/// Files as Caffe leaves them, made by bench/caffe_hdf5.py.
+fn cases() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let packed = flate2::read::GzDecoder::new(&include_bytes!("caffe_hdf5.tar.gz")[..]);
+    tar::Archive::new(packed).unpack(folder.path()).unwrap();
+    folder
+}
+
+#[test]
+fn a_solvers_state_in_hdf5_is_read() {
+    let folder = cases();
+    let state = caffe::read_solver_state(folder.path().join("net.solverstate.h5")).unwrap();
+    assert_eq!((state.iteration, state.current_step), (70, 2));
+    assert_eq!(state.learned_net, "net_iter_70.caffemodel.h5");
+    let shapes: Vec<_> = state.history.iter().map(|blob| blob.shape().dims().to_vec()).collect();
+    assert_eq!(shapes, [vec![4, 2, 3, 3], vec![4], vec![3, 64], vec![3]]);
+    assert_eq!(state.history[3].data(), [0.0, 0.125, 0.25]);
+    let said = caffe::read_solver_state(folder.path().join("net.caffemodel.h5")).unwrap_err().to_string();
+    assert!(said.contains("net.caffemodel.h5") && said.contains("history"), "{said}");
+}
+
+/// A text that says it is half a gigabyte long takes no memory.
+#[test]
+fn a_name_beyond_the_file_is_refused() {
+    let mut bytes = std::fs::read(cases().path().join("net.solverstate.h5")).unwrap();
+    // The datatype of `learned_net`: a string of 26 letters.
+    let string = [0x13, 0, 0, 0, 26, 0, 0, 0];
+    let at = bytes.windows(8).position(|part| part == string).unwrap();
+    bytes[at + 7] = 0x1f;
+    let said = caffe::decode_solver_state(&bytes, "f").unwrap_err().to_string();
+    assert!(said.contains("/learned_net") && said.contains("65536 letters"), "{said}");
+}
+
+#[test]
+fn statistics_in_hdf5_are_divided_by_their_factor() {
+    let folder = cases();
+    let text = "input: 'x' input_shape { dim: 1 dim: 4 dim: 2 dim: 2 }
+        layer { name: 'bn' type: 'BatchNorm' bottom: 'x' top: 'y' }";
+    let graph = caffe::parse_net(text, "net.prototxt", &NetOptions::default()).unwrap();
+    let weights = caffe::read_weights(folder.path().join("net.caffemodel.h5"), &graph).unwrap();
+    assert_eq!(weights["bn.running_mean"].data(), [0.0, 0.0625, 0.125, 0.1875]);
+    assert_eq!(weights["bn.running_var"].data(), [0.5, 0.5625, 0.625, 0.6875]);
+}
+
 #[test]
 fn data_for_training_is_read_whole_and_row_by_row() {
     let Some(path) = data("hdf5/sample_data.h5") else { return };

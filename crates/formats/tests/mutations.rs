@@ -1,4 +1,4 @@
-//! Every format of files against damage of every kind; what is read nevertheless can be used.
+//! Every format of files against damage of every kind, a test each; what is read nevertheless can be used.
 
 mod mutation;
 mod onnx_support;
@@ -12,7 +12,7 @@ use ocellus_formats::caffe::{self, Datum, NetOptions, Pixels, SolverState};
 use ocellus_formats::hdf5::Hdf5;
 use ocellus_formats::lmdb::{self, Lmdb};
 use ocellus_formats::onnx::{self, ReadOptions};
-use ocellus_formats::{Kind, Model, npy, npz, safetensors, torch};
+use ocellus_formats::{Kind, Model, keras, npy, npz, safetensors, torch};
 use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, Summary, initialise};
 use ocellus_tensor::{Tensor, Weights, Window};
 
@@ -95,33 +95,48 @@ fn target<'t>(
     Target { name, made, seeds, pack: &as_they_are, read }
 }
 
-#[test]
-fn arrays() {
+fn array() -> Vec<u8> {
     let mut array = Vec::new();
     npy::encode(&mut array, &weights()["conv.weight"]).unwrap();
-    let read = |bytes: &[u8]| npy::decode(bytes, "f").map(drop).map_err(|e| e.to_string());
-    hold(&target("npy", Made::OfBytes, vec![array.clone()], &read));
+    array
+}
 
+#[test]
+fn npy_arrays() {
+    let read = |bytes: &[u8]| npy::decode(bytes, "f").map(drop).map_err(|e| e.to_string());
+    hold(&[target("npy", Made::OfBytes, vec![array()], &read)]);
+}
+
+#[test]
+fn npz_archives() {
     let mut archive = Cursor::new(Vec::new());
     npz::encode(&mut archive, &weights()).unwrap();
     let read = |bytes: &[u8]| npz::decode(bytes, "f").map(drop).map_err(|e| e.to_string());
-    hold(&target("npz", Made::OfBytes, vec![archive.into_inner()], &read));
     let pack = |member: &[u8]| zipped(&[("w.npy", member)]);
-    hold(&Target { name: "npz-member", made: Made::OfBytes, seeds: vec![array], pack: &pack, read: &read });
+    hold(&[
+        target("npz", Made::OfBytes, vec![archive.into_inner()], &read),
+        Target { name: "npz-member", made: Made::OfBytes, seeds: vec![array()], pack: &pack, read: &read },
+    ]);
+}
 
+#[test]
+fn safetensors_files() {
     let mut file = Vec::new();
     let strings = [("graph".to_string(), "a b c".to_string())].into();
     safetensors::encode(&mut file, &weights(), &strings).unwrap();
     let read = |bytes: &[u8]| safetensors::decode(bytes, "f").map(drop).map_err(|e| e.to_string());
-    hold(&target("safetensors", Made::OfBytes, vec![file], &read));
+    hold(&[target("safetensors", Made::OfBytes, vec![file], &read)]);
 }
 
 #[test]
 fn models_of_our_own() {
     let file = written(|path| network().save(path).unwrap());
     let read = |bytes: &[u8]| Model::decode(bytes, "f").map(|m| use_model(&m)).map_err(|e| e.to_string());
-    hold(&target("model", Made::OfBytes, vec![file], &read));
+    hold(&[target("model", Made::OfBytes, vec![file], &read)]);
+}
 
+#[test]
+fn text_forms() {
     let texts = ["lenet", "resnet20", "squeezenet1_1"].map(|name| {
         let graph = ocellus_zoo::build(name, &Default::default()).unwrap();
         ocellus_graph::to_text(&graph).unwrap().into_bytes()
@@ -133,7 +148,7 @@ fn models_of_our_own() {
         }
         Err(cause) => Err(format!("f: {cause}; ").replace('\n', " ")),
     };
-    hold(&target("text", Made::OfText, texts.to_vec(), &read));
+    hold(&[target("text", Made::OfText, texts.to_vec(), &read)]);
 }
 
 /// Descriptions with layers of many kinds, in all three generations.
@@ -177,7 +192,7 @@ layers { layer { name: "s" type: "softmax" } bottom: "i" top: "prob" }
 ];
 
 #[test]
-fn descriptions_of_caffe() {
+fn caffe_descriptions() {
     let mut seeds: Vec<Vec<u8>> = DESCRIPTIONS.iter().map(|text| text.as_bytes().to_vec()).collect();
     let shared_ones = [
         "prototxt/lenet/lenet_train_test.prototxt",
@@ -193,8 +208,11 @@ fn descriptions_of_caffe() {
         let _ = caffe::data_layers(&text, "f", &options);
         caffe::parse_net(&text, "f", &options).map(|graph| use_graph(&graph)).map_err(|e| e.to_string())
     };
-    hold(&target("prototxt", Made::OfText, seeds, &read));
+    hold(&[target("prototxt", Made::OfText, seeds, &read)]);
+}
 
+#[test]
+fn caffe_solvers() {
     let solver = "net: 'a.prototxt' test_iter: 10 test_interval: 5 base_lr: 0.01 momentum: 0.9 weight_decay: 1e-4\n\
         lr_policy: 'multistep' gamma: 0.1 stepvalue: 10 stepvalue: 20 max_iter: 100 snapshot: 10\n\
         type: 'Adam' momentum2: 0.99 delta: 1e-8 iter_size: 2 clip_gradients: 3 regularization_type: 'L1'\n";
@@ -206,29 +224,60 @@ fn descriptions_of_caffe() {
         }
         Ok(())
     };
-    hold(&target("solver", Made::OfText, seeds.into_iter().flatten().collect(), &read));
+    hold(&[target("solver", Made::OfText, seeds.into_iter().flatten().collect(), &read)]);
 }
 
 #[test]
-fn binaries_of_caffe() {
+fn caffe_models() {
     let net = |text: &str| caffe::parse_net(text, "f", &NetOptions::default()).unwrap();
-    let mut nets = vec![(network().graph, None)];
-    for (net_file, weights) in [
-        ("models/caffe/det1.prototxt", "models/caffe/det1.caffemodel"),
-        ("models/caffe/lenet.prototxt", "models/caffe/lenet_iter_10000_v1.caffemodel"),
+    let own = network().graph;
+    let bytes = written(|path| caffe::write_weights(path, &own, &initialise(&own, 1)).unwrap());
+    let mut nets = vec![("caffemodel", own, bytes)];
+    for (name, net_file, weights) in [
+        ("caffemodel-v2", "models/caffe/det1.prototxt", "models/caffe/det1.caffemodel"),
+        ("caffemodel-v1", "models/caffe/lenet.prototxt", "models/caffe/lenet_iter_10000_v1.caffemodel"),
     ] {
         if let (Some(text), Some(bytes)) = (shared(net_file), shared(weights)) {
-            nets.push((net(&String::from_utf8(text).unwrap()), Some(bytes)));
+            nets.push((name, net(&String::from_utf8(text).unwrap()), bytes));
         }
     }
-    for (number, (graph, bytes)) in nets.into_iter().enumerate() {
-        let own = || written(|path| caffe::write_weights(path, &graph, &initialise(&graph, 1)).unwrap());
-        let seeds = vec![bytes.unwrap_or_else(own)];
-        let read =
-            |bytes: &[u8]| caffe::decode_weights(bytes, "f", &graph).map(drop).map_err(|e| e.to_string());
-        hold(&target(["caffemodel", "caffemodel-2", "caffemodel-v1"][number], Made::OfBytes, seeds, &read));
-    }
+    let reads: Vec<_> = nets
+        .iter()
+        .map(|(_, graph, _)| {
+            move |bytes: &[u8]| caffe::decode_weights(bytes, "f", graph).map(drop).map_err(|e| e.to_string())
+        })
+        .collect();
+    let targets = nets.iter().zip(&reads);
+    let targets =
+        targets.map(|((name, _, seed), read)| target(name, Made::OfBytes, vec![seed.clone()], read));
+    hold(&targets.collect::<Vec<_>>());
+}
 
+#[test]
+fn caffe_models_in_hdf5() {
+    let mut nets = vec![(network().graph, hdf5_case("net.caffemodel.h5"))];
+    if let (Some(text), Some(bytes)) = (
+        shared("models/caffe/cifar10_quick.prototxt"),
+        shared("models/caffe/cifar10_quick_iter_5000.caffemodel.h5"),
+    ) {
+        let text = String::from_utf8(text).unwrap();
+        nets.push((caffe::parse_net(&text, "f", &NetOptions::default()).unwrap(), bytes));
+    }
+    let graphs: Vec<_> = nets.iter().map(|(graph, _)| graph.clone()).collect();
+    let read = |bytes: &[u8]| {
+        // Whichever network it is for, something is said of all.
+        let mut last = Ok(());
+        for graph in &graphs {
+            last = caffe::decode_weights(bytes, "f", graph).map(drop).map_err(|e| e.to_string());
+        }
+        last
+    };
+    let seeds = nets.into_iter().map(|(_, bytes)| bytes).collect();
+    hold(&[target("caffemodel-hdf5", Made::OfBytes, seeds, &read)]);
+}
+
+#[test]
+fn caffe_states() {
     let state = SolverState {
         iteration: 70,
         learned_net: "a.caffemodel".into(),
@@ -237,20 +286,25 @@ fn binaries_of_caffe() {
     };
     let state = written(|path| caffe::write_solver_state(path, &state).unwrap());
     let read = |bytes: &[u8]| caffe::decode_solver_state(bytes, "f").map(drop).map_err(|e| e.to_string());
-    hold(&target("solverstate", Made::OfBytes, vec![state], &read));
-
-    if let Some(mean) = shared("models/caffe/cifar10_mean.binaryproto") {
-        let read = |bytes: &[u8]| caffe::decode_mean(bytes, "f").map(drop).map_err(|e| e.to_string());
-        hold(&target("binaryproto", Made::OfBytes, vec![mean], &read));
-    }
-
-    let datum = Datum { sizes: [1, 2, 3], label: 4, pixels: Pixels::Bytes((0..6).collect()) };
-    let read = |bytes: &[u8]| Datum::decode(bytes, "f").map(drop).map_err(|e| e.to_string());
-    hold(&target("datum", Made::OfBytes, vec![datum.encode()], &read));
+    let seeds = [Some(state), shared("models/caffe/lenet_iter_10000_v1.solverstate")];
+    hold(&[
+        target("solverstate", Made::OfBytes, seeds.into_iter().flatten().collect(), &read),
+        target("solverstate-hdf5", Made::OfBytes, vec![hdf5_case("net.solverstate.h5")], &read),
+    ]);
 }
 
 #[test]
-fn databases() {
+fn caffe_means() {
+    // num, channels, height and width 1, then four numbers in one field (5).
+    let mut small = vec![0x08, 1, 0x10, 1, 0x18, 2, 0x20, 2, 0x2a, 16];
+    small.extend([1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()));
+    let seeds = [Some(small), shared("models/caffe/cifar10_mean.binaryproto")];
+    let read = |bytes: &[u8]| caffe::decode_mean(bytes, "f").map(drop).map_err(|e| e.to_string());
+    hold(&[target("binaryproto", Made::OfBytes, seeds.into_iter().flatten().collect(), &read)]);
+}
+
+#[test]
+fn lmdb_databases() {
     let entry = |i: usize| (format!("{i:08}").into_bytes(), vec![i as u8; [0, 5, 900, 4100][i % 4]]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
@@ -265,20 +319,34 @@ fn databases() {
             Ok(())
         })
     };
-    hold(&target("lmdb", Made::OfBytes, vec![bytes], &read));
+    let datum = Datum { sizes: [1, 2, 3], label: 4, pixels: Pixels::Bytes((0..6).collect()) };
+    let read_item = |bytes: &[u8]| Datum::decode(bytes, "f").map(drop).map_err(|e| e.to_string());
+    hold(&[
+        target("lmdb", Made::OfBytes, vec![bytes], &read),
+        target("datum", Made::OfBytes, vec![datum.encode()], &read_item),
+    ]);
+}
+
+/// A file of `caffe_hdf5.tar.gz`, made by bench/caffe_hdf5.py.
+fn hdf5_case(name: &str) -> Vec<u8> {
+    packed_case(&include_bytes!("caffe_hdf5.tar.gz")[..], name)
+}
+
+fn packed_case(archive: &[u8], name: &str) -> Vec<u8> {
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(archive));
+    let mut bytes = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry.path().unwrap().ends_with(name) {
+            entry.read_to_end(&mut bytes).unwrap();
+        }
+    }
+    assert!(!bytes.is_empty(), "{name} is not there");
+    bytes
 }
 
 #[test]
-fn hdf5() {
-    let names =
-        ["hdf5/sample_data.h5", "models/caffe/cifar10_quick_iter_5000.caffemodel.h5"].map(shared).into_iter();
-    let seeds: Vec<Vec<u8>> = names.flatten().collect();
-    if seeds.is_empty() {
-        return;
-    }
-    let graph = shared("models/caffe/cifar10_quick.prototxt")
-        .map(|text| caffe::parse_net(&String::from_utf8_lossy(&text), "f", &NetOptions::default()).unwrap())
-        .unwrap_or_else(|| network().graph);
+fn hdf5_data() {
     fn walk(file: &Hdf5, path: &str, depth: usize) -> Result<(), String> {
         if depth == 4 {
             return Ok(());
@@ -293,12 +361,85 @@ fn hdf5() {
         }
         Ok(())
     }
-    let read = |bytes: &[u8]| {
-        let _ = caffe::decode_weights(bytes, "f", &graph);
-        let file = Hdf5::decode(bytes, "f").map_err(|e| e.to_string())?;
-        walk(&file, "", 0)
+    let read = |bytes: &[u8]| walk(&Hdf5::decode(bytes, "f").map_err(|e| e.to_string())?, "", 0);
+    let seeds = [Some(hdf5_case("data.h5")), shared("hdf5/sample_data.h5")].into_iter().flatten();
+    hold(&[target("hdf5", Made::OfBytes, seeds.collect(), &read)]);
+}
+
+/// Files of `keras_cases.tar.gz`.
+fn keras_cases<const N: usize>(names: [&str; N]) -> Vec<Vec<u8>> {
+    names.map(|name| packed_case(&include_bytes!("keras_cases.tar.gz")[..], name)).into()
+}
+
+fn use_keras(path: &Path, weights: Option<&Path>) -> Result<(), String> {
+    let network = keras::read_file(path, weights, None).map_err(|e| e.to_string())?;
+    use_graph(&network.graph);
+    Ok(())
+}
+
+#[test]
+fn keras_models_in_hdf5() {
+    let mut seeds =
+        keras_cases(["v2_sep.h5", "v2_nested.h5", "v2_conv1d.h5", "v3_nested.h5", "v2_shared.h5"]);
+    seeds.extend(shared("models/keras/gender_mini_xception.hdf5"));
+    let read = |bytes: &[u8]| on_disk(bytes, |path| use_keras(path, None));
+    hold(&[target("keras-hdf5", Made::OfBytes, seeds, &read)]);
+}
+
+#[test]
+fn keras_archives() {
+    let read = |bytes: &[u8]| on_disk(bytes, |path| use_keras(path, None));
+    let seeds = keras_cases(["v3_seq_cnn.keras", "v3_nested.keras", "v3_norms.keras", "v2_nested.keras"]);
+    let whole = target("keras-archive", Made::OfBytes, seeds, &read);
+    // Each of the two members alone, beside the other as it should be.
+    let [config, weights] =
+        ["v3_seq_cnn.json", "v3_seq_cnn.weights.h5"].map(|name| keras_cases([name]).remove(0));
+    let with_config = |config: &[u8]| {
+        zipped(&[("config.json", config), ("model.weights.h5", &weights), ("metadata.json", b"{}")])
     };
-    hold(&target("hdf5", Made::OfBytes, seeds, &read));
+    let with_weights = |weights: &[u8]| zipped(&[("config.json", &config), ("model.weights.h5", weights)]);
+    let config_alone = Target {
+        name: "keras-config",
+        made: Made::OfText,
+        seeds: vec![config.clone()],
+        pack: &with_config,
+        read: &read,
+    };
+    let weights_alone = Target {
+        name: "keras-member",
+        made: Made::OfBytes,
+        seeds: vec![weights.clone()],
+        pack: &with_weights,
+        read: &read,
+    };
+    hold(&[whole, config_alone, weights_alone]);
+}
+
+#[test]
+fn keras_weights() {
+    let [config, three, two] = ["v2_nested.json", "v2_nested.weights.h5", "v2_nested.weights_legacy.h5"]
+        .map(|name| keras_cases([name]).remove(0));
+    let folder = tempfile::tempdir().unwrap();
+    let net = folder.path().join("net.json");
+    std::fs::write(&net, &config).unwrap();
+    let both = format!("{} with ", net.display());
+    let read = |bytes: &[u8]| {
+        on_disk(bytes, |path| use_keras(&net, Some(path)).map_err(|text| text.replace(&both, "")))
+    };
+    hold(&[target("keras-weights", Made::OfBytes, vec![three, two], &read)]);
+}
+
+#[test]
+fn keras_descriptions() {
+    let seeds = keras_cases([
+        "v2_nested.json",
+        "v3_norms.json",
+        "v3_seq_cnn.json",
+        "v3_pool_edges.json",
+        "v2_sep.json",
+    ]);
+    let read = |bytes: &[u8]| on_disk(bytes, |path| use_keras(path, None));
+    hold(&[target("keras-json", Made::OfText, seeds, &read)]);
 }
 
 /// A checkpoint of one tensor of 2x3 numbers: its pickle, as `torch.save` writes it (protocol 2).
@@ -310,20 +451,43 @@ fn pickle() -> Vec<u8> {
     p
 }
 
+/// The same checkpoint as the oldest `torch.save` wrote it: five pickles in a row, then each storage's count and numbers.
+fn old_stream() -> Vec<u8> {
+    let mut stream = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02".to_vec();
+    stream.extend(b"}q\x00X\x0d\x00\x00\x00little_endianq\x01\x88s.");
+    let text = pickle();
+    // Here a storage's name has a sixth part, what it is a view of: None.
+    let at = text.windows(6).position(|part| part == b"K\x06tq\x07Q").unwrap();
+    stream.extend([&text[..at], b"K\x06Ntq\x07Q", &text[at + 6..]].concat());
+    stream.extend(b"\x80\x02]q\x00X\x01\x00\x00\x000q\x01a.\x06\x00\x00\x00\x00\x00\x00\x00");
+    stream.extend((0..6).flat_map(|i| (i as f32).to_le_bytes()));
+    stream
+}
+
+fn read_torch(bytes: &[u8]) -> Result<(), String> {
+    on_disk(bytes, |path| torch::read(path).map(drop).map_err(|e| e.to_string()))
+}
+
 #[test]
-fn checkpoints_of_pytorch() {
-    let read = |bytes: &[u8]| on_disk(bytes, |path| torch::read(path).map(drop).map_err(|e| e.to_string()));
+fn torch_zip() {
     let numbers: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
     let pack = |pickle: &[u8]| {
         zipped(&[("net/data.pkl", pickle), ("net/data/0", &numbers), ("net/version", b"3\n")])
     };
     let whole = pack(&pickle());
-    assert_eq!(read(&whole), Ok(()));
-    hold(&Target { name: "pickle", made: Made::OfBytes, seeds: vec![pickle()], pack: &pack, read: &read });
-    hold(&target("torch-zip", Made::OfBytes, vec![whole], &read));
-    if let Some(old) = shared("models/pytorch/resnet20-12fca82f.th") {
-        hold(&target("torch-stream", Made::OfBytes, vec![old], &read));
-    }
+    let mut wholes = vec![whole];
+    wholes.extend(shared("models/pytorch/mnist.pt"));
+    hold(&[
+        Target { name: "pickle", made: Made::OfBytes, seeds: vec![pickle()], pack: &pack, read: &read_torch },
+        target("torch-zip", Made::OfBytes, wholes, &read_torch),
+    ]);
+}
+
+#[test]
+fn torch_stream() {
+    let mut seeds = vec![old_stream()];
+    seeds.extend(shared("models/pytorch/resnet20-12fca82f.th"));
+    hold(&[target("torch-stream", Made::OfBytes, seeds, &read_torch)]);
 }
 
 /// Models of the operator cases, which hold every operator; no more than a few, and small ones.
@@ -364,5 +528,28 @@ fn onnx_models() {
         let model = onnx::read(bytes, None, &ReadOptions::default());
         model.map(|m| use_model(&m)).map_err(|e| e.to_string().replace("the ONNX model", "f"))
     };
-    hold(&target("onnx", Made::OfBytes, seeds, &read));
+    hold(&[target("onnx", Made::OfBytes, seeds, &read)]);
+}
+
+#[test]
+fn onnx_models_with_data_beside_them() {
+    use onnx_support::*;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    let numbers: Vec<u8> = (0..66).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    std::fs::write(folder.path().join("weights.bin"), &numbers).unwrap();
+    std::fs::write(folder.path().join("sub/bias.bin"), &numbers[..24]).unwrap();
+    let nodes = [
+        node("conv", "Conv", &["x", "w"], &["c"]).message(5, wholes("pads", &[1, 1, 1, 1])),
+        node("add", "Add", &["c", "b"], &["y"]),
+    ];
+    let net = Net::new(nodes).with([
+        outside("w", &[2, 3, 3, 3], &[("location", "weights.bin"), ("offset", "48"), ("length", "216")]),
+        outside("b", &[2, 1, 1], &[("location", "sub/bias.bin"), ("offset", "16"), ("length", "8")]),
+    ]);
+    let read = |bytes: &[u8]| {
+        let model = onnx::read(bytes, Some(folder.path()), &ReadOptions::default());
+        model.map(|m| use_model(&m)).map_err(|e| e.to_string().replace("the ONNX model", "f"))
+    };
+    hold(&[target("onnx-outside", Made::OfBytes, vec![net.bytes()], &read)]);
 }

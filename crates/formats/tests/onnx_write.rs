@@ -204,7 +204,7 @@ fn functions(add: Take) {
             b.activation("y", x, Activation::Log)
         }),
     );
-    for step in [Stepwise::Floor, Stepwise::Round, Stepwise::Above { threshold: 0.3 }] {
+    for step in [Stepwise::Floor, Stepwise::Round, Stepwise::Held, Stepwise::Above { threshold: 0.3 }] {
         add(
             "step",
             &IMAGE,

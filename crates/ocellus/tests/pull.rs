@@ -4,8 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
-use ocellus::pull::{Wanted, pull};
+use ocellus::pull::{Wanted, pull, pull_within};
 
 /// 300,000 bytes and their SHA-256, as any other program computes it.
 const SHA256: &str = "136f334d647619879743ff33fde1ac6547f40e314692441f2a125e087cad47c9";
@@ -21,6 +22,8 @@ enum Manner {
     Whole,
     /// Breaks off after so many bytes, having promised all.
     BreakAfter(usize),
+    /// Sends so many bytes, then nothing, and keeps the connection.
+    StallAfter(usize),
     /// Ignores Range.
     FromTheBeginning,
     /// Sends us on.
@@ -60,7 +63,7 @@ fn answer(mut stream: TcpStream, manner: Manner) -> Option<usize> {
         Manner::Redirect(to) => send(format!("302 Found\r\nlocation: {to}\r\ncontent-length: 0"), b""),
         Manner::Status(status) => send(format!("{status}\r\ncontent-length: 0"), b""),
         Manner::FromTheBeginning => send(format!("200 OK\r\ncontent-length: {}", all.len()), &all),
-        Manner::Whole | Manner::BreakAfter(_) | Manner::Forged => {
+        Manner::Whole | Manner::BreakAfter(_) | Manner::StallAfter(_) | Manner::Forged => {
             if matches!(manner, Manner::Forged) {
                 all[1000] ^= 1;
             }
@@ -76,8 +79,14 @@ fn answer(mut stream: TcpStream, manner: Manner) -> Option<usize> {
                 }
                 None => "200 OK".to_string(),
             };
-            let sent = if let Manner::BreakAfter(count) = manner { &rest[..count] } else { rest };
+            let sent = match manner {
+                Manner::BreakAfter(count) | Manner::StallAfter(count) => &rest[..count],
+                _ => rest,
+            };
             send(format!("{head}\r\ncontent-length: {}", rest.len()), sent);
+            if matches!(manner, Manner::StallAfter(_)) {
+                std::mem::forget(stream); // open until the test ends
+            }
         }
     }
     range
@@ -128,6 +137,25 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
     let asked: Vec<_> = ranges.iter().take(5).collect();
     assert_eq!(asked, [None, Some(100_000), Some(150_000), Some(175_000), Some(180_000)]);
     assert_eq!(files(cache.path()), ["net-1234.pth"]);
+}
+
+#[test]
+fn a_server_that_falls_silent_is_asked_again_and_then_told_of() {
+    let cache = tempfile::tempdir().unwrap();
+    let patience = Duration::from_millis(300);
+    let (address, ranges) = server(vec![Manner::StallAfter(120_000), Manner::Whole]);
+    let path = pull_within(&wanted(&address), cache.path(), patience, &mut |_, _| {}).unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), bytes());
+    assert_eq!(ranges.iter().take(2).collect::<Vec<_>>(), [None, Some(120_000)]);
+    let cache = tempfile::tempdir().unwrap();
+    let (address, _) = server([10_000, 20_000, 0].map(Manner::StallAfter).to_vec());
+    let said =
+        pull_within(&wanted(&address), cache.path(), patience, &mut |_, _| {}).unwrap_err().to_string();
+    assert!(
+        said.contains("30000 of 300000") && said.contains("timeout") && said.contains("to go on"),
+        "{said}"
+    );
+    assert_eq!(files(cache.path()), ["net-1234.pth.part"]);
 }
 
 #[test]

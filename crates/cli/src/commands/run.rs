@@ -1,10 +1,10 @@
 //! `ocellus run`: raw numbers in, raw numbers out, so that anyone can check Ocellus against anything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use ocellus::formats::{Fate, npy, npz};
+use ocellus::formats::{Fate, Kind, npy, npz};
 use ocellus::load::weights_for;
 use ocellus::{Graph, Options, Request, Session, Tensor, ValueId, Weights, differentiate};
 use serde_json::json;
@@ -112,7 +112,10 @@ fn network(
     if let Some((name, _)) = inputs.iter().find(|(_, tensor)| is_empty(tensor)) {
         bail!("the file for input {name} holds no numbers");
     }
-    let source = SourceArgs { net: args.model.clone(), weights: None };
+    // What Keras keeps of weights depends on the network that it describes, so the two are read as one.
+    let is_keras = |path: &Path| matches!(Kind::of(path), Ok(Some(Kind::Keras)));
+    let together = args.weights.as_ref().filter(|file| is_keras(Path::new(&args.net)) && is_keras(file));
+    let source = SourceArgs { net: args.model.clone(), weights: together.cloned(), ..SourceArgs::default() };
     let named = source.find(&args.net, None).map(Network::of);
     // A network from the zoo is made for the image; others are fitted to it below.
     let mut network = match (named, image) {
@@ -134,8 +137,10 @@ fn network(
         }
     }
     let weights = match &args.weights {
-        Some(file) => read_weights(file, &mut graph, args.train_mode || args.backward.is_some())?,
-        None => network.take_weights(common.seed()),
+        Some(file) if together.is_none() => {
+            read_weights(file, &mut graph, args.train_mode || args.backward.is_some())?
+        }
+        _ => network.take_weights(common.seed()),
     };
     Ok((network, graph, weights))
 }

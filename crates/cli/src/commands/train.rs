@@ -283,7 +283,7 @@ impl TrainArgs {
         let Some(net) = &self.model else {
             return SourceArgs::default().find(&file.display().to_string(), None);
         };
-        let source = SourceArgs { weights: Some(file.to_owned()), net: None };
+        let source = SourceArgs { weights: Some(file.to_owned()), ..SourceArgs::default() };
         let whole = source.find(net, None);
         if whole.is_ok() {
             return whole;

@@ -13,6 +13,7 @@ pub fn forward<T: Element>(op: &Stepwise, mut call: OpCall<'_, '_, T>) {
     match *op {
         Stepwise::Floor => map(x, y, f::floor),
         Stepwise::Round => map(x, y, f::round),
+        Stepwise::Held => map(x, y, |x| x),
         Stepwise::Above { threshold } => map(x, y, |x| f::above(x, threshold.into())),
     }
 }

@@ -92,8 +92,9 @@ pub struct Transform {
 pub fn data_layers(text: &str, file: &str, options: &NetOptions) -> Result<Vec<DataLayer>, FormatError> {
     let read = |message: Message| -> Result<Vec<DataLayer>, Fault> {
         let mut found = Vec::new();
+        let options = options.with_state_of(&message)?;
         for layer in read_all(&message)? {
-            if included(&layer.body, options)?
+            if included(&layer.body, &options)?
                 && let Some(layer) = data_layer(&layer)?
             {
                 found.push(layer);

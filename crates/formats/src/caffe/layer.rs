@@ -29,6 +29,8 @@ pub(in crate::caffe) struct Layer<'a> {
     pub tops: Vec<String>,
     pub shares: Vec<Share>,
     pub loss_weights: Vec<f32>,
+    /// For each bottom whether gradients go there; empty if nothing is said.
+    pub propagate_down: Vec<bool>,
     pub body: Message<'a>,
 }
 
@@ -79,6 +81,7 @@ impl<'a> Layer<'a> {
             tops: body.texts("top")?,
             shares,
             loss_weights: body.f32s("loss_weight")?,
+            propagate_down: body.bools("propagate_down")?,
             body,
         })
     }

@@ -181,6 +181,10 @@ impl<'a> Message<'a> {
         self.get(name).map_or(Ok(default), Field::as_bool)
     }
 
+    pub(in crate::caffe) fn bools(&self, name: &str) -> Result<Vec<bool>, Fault> {
+        self.all(name).map(Field::as_bool).collect()
+    }
+
     /// An enumerator, by name or by number: its position in `names`; 0 if the field is absent.
     pub(in crate::caffe) fn choice(&self, name: &str, names: &[&str]) -> Result<usize, Fault> {
         let Some(field) = self.get(name) else { return Ok(0) };

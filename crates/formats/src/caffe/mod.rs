@@ -62,6 +62,25 @@ pub fn read_net(path: impl AsRef<Path>, options: &NetOptions) -> Result<Graph, F
     Ok(read_net_and_blobs(path, options)?.0)
 }
 
+/// A network for training, with what belongs to it.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The network, as [`read_net`] gives it.
+    pub graph: Graph,
+    /// Parameters whose numbers lie in files of their own, with the files' names: the matrix of an InfogainLoss that
+    /// names a `source`, a blob as [`read_mean`] reads it.
+    pub beside: Vec<(String, String)>,
+    /// For each layer that is a loss, by name, the values that it judges, without labels.
+    pub judged: Vec<(String, Vec<String>)>,
+}
+
+/// The network that `text` describes, with what belongs to it; `file` is what errors call it.
+pub fn describe(text: &str, file: &str, options: &NetOptions) -> Result<Described, FormatError> {
+    let built = text::parse(text).and_then(|message| net::build(&message, options));
+    let built = built.map_err(|fault| fault.of(file))?;
+    Ok(Described { graph: built.graph, beside: built.beside, judged: built.judged })
+}
+
 /// Reads the network as [`read_net`] does, and says which value each of Caffe's blobs holds in the end, where that is
 /// not the value of its name: behind `conv1` with a ReLU in place, the blob `conv1` holds the ReLU's value.
 pub fn read_net_and_blobs(
@@ -70,7 +89,7 @@ pub fn read_net_and_blobs(
 ) -> Result<(Graph, BTreeMap<String, String>), FormatError> {
     let (text, file) = read_text(path.as_ref())?;
     let built = text::parse(&text).and_then(|message| net::build(&message, options));
-    built.map_err(|fault| fault.of(&file))
+    built.map(|built| (built.graph, built.blobs)).map_err(|fault| fault.of(&file))
 }
 
 /// The network that `text` describes; `file` is what errors call it.
@@ -84,7 +103,7 @@ pub fn read_net_and_blobs(
 /// ```
 pub fn parse_net(text: &str, file: &str, options: &NetOptions) -> Result<Graph, FormatError> {
     let built = text::parse(text).and_then(|message| net::build(&message, options));
-    built.map(|(graph, _)| graph).map_err(|fault| fault.of(file))
+    built.map(|built| built.graph).map_err(|fault| fault.of(file))
 }
 
 /// Reads the solver described at `path`.

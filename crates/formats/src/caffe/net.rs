@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ocellus_graph::ops::{Reduce, ReduceKind};
+use ocellus_graph::ops::{Reduce, ReduceKind, Stepwise};
 use ocellus_graph::{Graph, GraphError, Init, Op, ParamSpec, Role, ValueId};
 use ocellus_tensor::Shape;
 
 use super::layer::{Layer, Share, read_all};
 use super::layers;
 use super::message::{Fault, Message};
-use super::options::NetOptions;
+use super::options::{NetOptions, Phase};
 use super::rules::included;
 
 /// Fields of `NetParameter`.
@@ -22,6 +22,10 @@ const NET_FIELDS: [&str; 9] =
 /// A graph as it grows.
 pub(in crate::caffe) struct Net<'o> {
     pub options: &'o NetOptions,
+    /// Parameters whose numbers lie in files of their own, with the files' names.
+    pub beside: Vec<(String, String)>,
+    /// What each loss judges: the layer's name, and its bottoms that are no labels.
+    judged: Vec<(String, Vec<ValueId>)>,
     graph: Graph,
     /// The value that each blob's name stands for now.
     blobs: HashMap<String, ValueId>,
@@ -32,16 +36,27 @@ pub(in crate::caffe) struct Net<'o> {
     dropouts: u64,
 }
 
-/// A network, and the value that each of Caffe's blobs holds in the end, where that is not the node of its name: a layer
-/// that works in place leaves its own value in the blob of the layer before it.
-pub(in crate::caffe) type Built = (Graph, BTreeMap<String, String>);
+/// A network as it is described.
+pub(in crate::caffe) struct Built {
+    pub graph: Graph,
+    /// The value that each of Caffe's blobs holds in the end, where that is not the node of its name: a layer that works
+    /// in place leaves its own value in the blob of the layer before it.
+    pub blobs: BTreeMap<String, String>,
+    /// Parameters whose numbers lie in files of their own, with the files' names.
+    pub beside: Vec<(String, String)>,
+    /// What each loss judges.
+    pub judged: Vec<(String, Vec<String>)>,
+}
 
 /// The whole network of `message`.
 pub(in crate::caffe) fn build(message: &Message, options: &NetOptions) -> Result<Built, Fault> {
     message.only("the network", &NET_FIELDS)?;
+    let options = &options.with_state_of(message)?;
     let name = message.text("name")?.unwrap_or("").to_string();
     let mut net = Net {
         options,
+        beside: Vec::new(),
+        judged: Vec::new(),
         graph: Graph::new(name),
         blobs: HashMap::new(),
         unread: Vec::new(),
@@ -98,7 +113,7 @@ impl Net<'_> {
     }
 
     fn add_layer(&mut self, layer: &Layer, scale: Option<&Layer>) -> Result<(), Fault> {
-        let inputs: Vec<ValueId> = layer
+        let mut inputs: Vec<ValueId> = layer
             .bottoms
             .iter()
             .map(|name| {
@@ -107,6 +122,13 @@ impl Net<'_> {
             })
             .collect::<Result<_, _>>()?;
         self.unread.retain(|blob| !layer.bottoms.contains(blob));
+        if is_loss(layer) {
+            let count = if layer.kind == "ContrastiveLoss" { 2 } else { 1 };
+            let judged = inputs.iter().take(count).copied();
+            let made = judged.filter(|&value| self.graph.producer(value).is_some()).collect();
+            self.judged.push((layer.name.clone(), made));
+        }
+        self.hold(layer, &mut inputs)?;
         let values = match scale {
             Some(scale) => vec![layers::norm::batch_norm(self, layer, &inputs, Some(scale))?],
             None => layers::add(self, layer, &inputs)?,
@@ -126,11 +148,27 @@ impl Net<'_> {
         Ok(())
     }
 
+    /// `propagate_down: false`: nothing is learned through these bottoms.
+    fn hold(&mut self, layer: &Layer, inputs: &mut [ValueId]) -> Result<(), Fault> {
+        if self.options.phase == Phase::Test || layer.propagate_down.is_empty() {
+            return Ok(());
+        }
+        if layer.propagate_down.len() != inputs.len() {
+            let (given, needed) = (layer.propagate_down.len(), inputs.len());
+            return Err(layer.fault(format!("has propagate_down {given} times for {needed} bottoms")));
+        }
+        for (i, input) in inputs.iter_mut().enumerate() {
+            if !layer.propagate_down[i] && self.graph.producer(*input).is_some() {
+                *input = self.node(layer, &format!(".held{i}"), Op::Stepwise(Stepwise::Held), &[*input])?;
+            }
+        }
+        Ok(())
+    }
+
     /// `loss_weight`: the layer's tops, summed, join the loss. Layers called losses weigh 1 unless told otherwise.
     fn add_losses(&mut self, layer: &Layer, values: &[ValueId]) -> Result<(), Fault> {
-        let is_loss = layer.kind.ends_with("Loss") || layer.kind == "SoftmaxWithLoss";
         for (i, &value) in values.iter().enumerate() {
-            let usual = if is_loss && i == 0 { 1.0 } else { 0.0 };
+            let usual = if is_loss(layer) && i == 0 { 1.0 } else { 0.0 };
             let weight = layer.loss_weights.get(i).copied().unwrap_or(usual);
             if weight == 0.0 {
                 continue;
@@ -166,7 +204,9 @@ impl Net<'_> {
         let of = |value: ValueId| self.graph.value(value).name.clone();
         let held = self.blobs.iter().map(|(blob, &value)| (blob.clone(), of(value)));
         let blobs = held.filter(|(blob, value)| blob != value).collect();
-        (self.graph, blobs)
+        let names = |values: Vec<ValueId>| values.into_iter().map(of).collect();
+        let judged = self.judged.into_iter().map(|(layer, values)| (layer, names(values))).collect();
+        Built { blobs, beside: self.beside, judged, graph: self.graph }
     }
 
     pub(in crate::caffe) fn shape(&self, value: ValueId) -> &Shape {
@@ -253,6 +293,42 @@ impl Net<'_> {
         }
     }
 
+    /// Numbers of a layer that lie in the file `source`, and are never learned.
+    pub(in crate::caffe) fn constant(
+        &mut self,
+        layer: &Layer,
+        part: &str,
+        shape: Vec<usize>,
+        source: &str,
+    ) -> Result<ValueId, Fault> {
+        let name = format!("{}.{part}", layer.name);
+        let share = Share { lr_mult: 0.0, decay_mult: 0.0, ..Share::default() };
+        let spec = ParamSpec {
+            name: name.clone(),
+            shape: shape.into(),
+            init: Init::Constant(0.0),
+            role: Role::Weight,
+        };
+        let value = self.graph.add_param(spec).map_err(|cause| explain(layer, &cause))?;
+        self.set_multipliers(&name, &share);
+        self.beside.push((name, source.to_string()));
+        Ok(value)
+    }
+
+    /// A parameter is learned even at a rate of 0, so that what it belongs to is as it is in training.
+    pub(in crate::caffe) fn thaw(&mut self, value: ValueId) {
+        if let Some(id) = self.graph.param_of(value) {
+            self.graph.param_mut(id).frozen = false;
+        }
+    }
+
+    /// A parameter is never changed, whatever its rate.
+    pub(in crate::caffe) fn freeze(&mut self, value: ValueId) {
+        if let Some(id) = self.graph.param_of(value) {
+            self.graph.param_mut(id).frozen = true;
+        }
+    }
+
     /// A gathered statistic of a layer.
     pub(in crate::caffe) fn statistic(
         &mut self,
@@ -271,6 +347,11 @@ impl Net<'_> {
             ParamSpec { name, shape: [channels].into(), init: Init::Constant(init), role: Role::Statistic };
         self.graph.add_param(spec).map_err(|cause| explain(layer, &cause))
     }
+}
+
+/// Whether the layer's first top is a loss unless it is told otherwise.
+fn is_loss(layer: &Layer) -> bool {
+    layer.kind.ends_with("Loss")
 }
 
 fn explain(layer: &Layer, cause: &GraphError) -> Fault {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::message::{Fault, Message};
+
 /// What the network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Phase {
@@ -32,6 +34,19 @@ impl NetOptions {
     /// The network of one phase, at level 0 and without stages.
     pub fn phase(phase: Phase) -> Self {
         NetOptions { phase, ..NetOptions::default() }
+    }
+
+    /// The same, with the level and the stages of the description's own `state` beside those that were asked for.
+    pub(super) fn with_state_of(&self, net: &Message) -> Result<Self, Fault> {
+        let mut options = self.clone();
+        if let Some(state) = net.message("state")? {
+            state.only("the state", &["phase", "level", "stage"])?;
+            options.stages.extend(state.texts("stage")?);
+            if options.level == 0 {
+                options.level = i32::try_from(state.i64("level", 0)?).unwrap_or(i32::MAX);
+            }
+        }
+        Ok(options)
     }
 
     /// The same, where one item of the top `name` has these sizes.

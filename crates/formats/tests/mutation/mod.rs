@@ -2,23 +2,24 @@
 //! to its promise: an answer or one sentence, no panic, no more memory than the file and 64 MiB, no more time than a
 //! few seconds.
 //!
-//! The seed and the time are the environment's: `FUZZ_SECONDS=600 FUZZ_SEED=7 cargo test -p ocellus-formats --test
-//! mutations -- --nocapture`. A file that breaks a promise is left in the temporary folder, under the name that
+//! The seed and the time of each test are the environment's: `FUZZ_SECONDS=600 FUZZ_SEED=7 cargo test -p ocellus-formats
+//! --test mutations -- --nocapture`. A file that breaks a promise is left in the temporary folder, under the name that
 //! the failure tells.
+#![allow(dead_code)] // each test file uses a part of it
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Time for each format unless the environment says otherwise, in seconds.
+/// Time for each test unless the environment says otherwise, in seconds.
 const SECONDS: u64 = 1;
-/// The longest that one file may take (in a build for tests, beside other tests).
-const SLOW: Duration = Duration::from_secs(20);
+/// The most work that one file may make (in a build for tests): time of this thread, whatever runs beside it.
+const SLOW: Duration = Duration::from_secs(10);
 /// Memory beyond the file's own size, in bytes, and what the test's own copies and the allocator may add.
 const BEYOND: u64 = (64 << 20) + (24 << 20);
 
-/// One format is tried at a time, so that memory can be told.
+/// One format is tried at a time in a process, so that memory can be told.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Steele, Lea and Flood's SplitMix64 (2014).
@@ -77,59 +78,69 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Holds the reader to its promise on every truncation at a 64th byte, and on as many damaged files as the time allows.
-pub fn hold(target: &Target) {
+/// Holds each reader to its promise on every truncation at a 64th byte, and on as many damaged files as the time allows,
+/// which the targets share.
+pub fn hold(targets: &[Target]) {
     let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (seed, seconds) = (setting("FUZZ_SEED", 0x0ce1_1005), setting("FUZZ_SECONDS", SECONDS));
-    for sound in &target.seeds {
-        let read = (target.read)(&(target.pack)(sound));
-        assert!(read.is_ok(), "{}: a sound file is refused: {read:?}", target.name);
-    }
-    let begun = Instant::now();
-    let left = || begun.elapsed() < Duration::from_secs(seconds);
-    let mut tried = 0_u64;
-    // In turn from the front and from the back, so that little time is spread over all of it.
-    'cutting: for step in 0.. {
-        let mut any = false;
+    let time = Duration::from_secs(seconds) / targets.len().max(1) as u32;
+    for target in targets {
         for sound in &target.seeds {
-            let packed = (target.pack)(sound);
-            let cuts = packed.len().div_ceil(64);
+            let read = (target.read)(&(target.pack)(sound));
+            assert!(read.is_ok(), "{}: a sound file is refused: {read:?}", target.name);
+        }
+        let begun = Instant::now();
+        let cuts = cut(target, time / 3);
+        let mut tried = 0_u64;
+        let name = target.name.bytes().fold(0, |hash: u64, byte| hash.wrapping_mul(31) ^ u64::from(byte));
+        let mut random = Random(seed ^ name);
+        while begun.elapsed() < time {
+            let start = random.0;
+            let mut bytes = target.seeds[random.below(target.seeds.len())].clone();
+            let other = random.below(target.seeds.len());
+            for _ in 0..=random.below(4) {
+                damage(&mut bytes, &target.seeds[other], target.made, &mut random);
+            }
+            attempt(target, &(target.pack)(&bytes), &format!("state {start:#x}"));
+            tried += 1;
+        }
+        let sound = target.seeds.len();
+        println!(
+            "{}: {cuts} cut and {tried} damaged files from {sound} sound ones, seed {seed}",
+            target.name
+        );
+    }
+    drop(alone);
+}
+
+/// Tries truncations, in turn from the front and from the back, so that little time is spread over all of it.
+fn cut(target: &Target, time: Duration) -> u64 {
+    let begun = Instant::now();
+    let sound: Vec<Vec<u8>> = target.seeds.iter().map(|sound| (target.pack)(sound)).collect();
+    let longest = sound.iter().map(|bytes| bytes.len().div_ceil(64)).max().unwrap_or(0);
+    let mut tried = 0;
+    for step in 0..longest {
+        for bytes in &sound {
+            let cuts = bytes.len().div_ceil(64);
             if step < cuts {
-                any = true;
                 let cut = if step % 2 == 0 { step / 2 } else { cuts - 1 - step / 2 };
-                attempt(target, &packed[..cut * 64], &format!("cut at {}", cut * 64));
+                attempt(target, &bytes[..cut * 64], &format!("cut at {}", cut * 64));
                 tried += 1;
             }
-            if begun.elapsed() * 3 > Duration::from_secs(seconds) {
-                break 'cutting;
-            }
         }
-        if !any {
+        if begun.elapsed() > time {
             break;
         }
     }
-    let mut random =
-        Random(seed ^ target.name.bytes().fold(0, |hash: u64, byte| hash.wrapping_mul(31) ^ u64::from(byte)));
-    while left() {
-        let start = random.0;
-        let mut bytes = target.seeds[random.below(target.seeds.len())].clone();
-        let other = random.below(target.seeds.len());
-        for _ in 0..=random.below(4) {
-            damage(&mut bytes, &target.seeds[other], target.made, &mut random);
-        }
-        attempt(target, &(target.pack)(&bytes), &format!("state {start:#x}"));
-        tried += 1;
-    }
-    println!("{}: {tried} damaged files from {} sound ones, seed {seed}", target.name, target.seeds.len());
-    drop(alone);
+    tried
 }
 
 /// Reads one damaged file.
 fn attempt(target: &Target, bytes: &[u8], what: &str) {
     reset_peak();
-    let (before, begun) = (memory("VmRSS:"), Instant::now());
+    let (before, begun) = (memory("VmRSS:"), worked());
     let result = catch_unwind(AssertUnwindSafe(|| (target.read)(bytes)));
-    let (peak, took) = (memory("VmHWM:"), begun.elapsed());
+    let (peak, took) = (memory("VmHWM:"), worked().saturating_sub(begun));
     let fault = match (&result, before, peak) {
         (Err(_), ..) => Some("panics".to_string()),
         _ if took > SLOW => Some(format!("takes {took:?}")),
@@ -159,6 +170,12 @@ fn is_sentence(text: &str) -> bool {
 fn reset_peak() {
     // Where that cannot be, the peak is that of all files, and a test that should fail may pass.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// How long this thread has been at work (Linux, `Documentation/scheduler/sched-stats.rst`); elsewhere nothing is known.
+fn worked() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(stat.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
 fn memory(field: &str) -> Option<u64> {

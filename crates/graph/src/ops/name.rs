@@ -34,6 +34,7 @@ impl Op {
             Op::Stepwise(op) => match op {
                 Stepwise::Floor => "floor",
                 Stepwise::Round => "round",
+                Stepwise::Held => "held",
                 Stepwise::Above { .. } => "above",
             },
             Op::Prelu(_) => "prelu",

@@ -95,7 +95,7 @@ kinds!(Activation {
     Power { exponent } = "power",
 });
 
-kinds!(Stepwise { Floor = "floor", Round = "round", Above { threshold } = "above" });
+kinds!(Stepwise { Floor = "floor", Round = "round", Held = "held", Above { threshold } = "above" });
 
 kinds!(LossKind {
     SoftmaxCrossEntropy { smoothing } = "softmax_cross_entropy",
@@ -196,7 +196,7 @@ pub(super) fn operation(from: &mut Fields) -> Result<Op, String> {
         "group_norm_grad" | "instance_norm_grad" | "layer_norm_grad" => NormGrad,
         "lrn" => Lrn,
         "lrn_grad" => LrnGrad,
-        "floor" | "round" | "above" => Stepwise,
+        "floor" | "round" | "held" | "above" => Stepwise,
         "prelu" => Prelu,
         "prelu_grad" => PreluGrad,
         "dropout" => Dropout,

@@ -144,6 +144,7 @@ fn losses(b: &mut Builder, x: ValueId) {
     for (name, op) in [
         ("floor", Stepwise::Floor),
         ("round", Stepwise::Round),
+        ("held", Stepwise::Held),
         ("above", Stepwise::Above { threshold: -0.25 }),
     ] {
         let y = b.node(name, Op::Stepwise(op), &[x]);

@@ -46,12 +46,21 @@ pub struct Ask {
     pub net: Option<String>,
     /// The shape of the input, `(N, C, H, W)`.
     pub input: Option<[usize; 4]>,
+    /// Stages that the rules of a Caffe description ask for.
+    pub stages: Vec<String>,
+    /// The level that they ask for.
+    pub level: i32,
 }
 
 impl Ask {
     /// Whatever `word` means.
     pub fn word(word: impl Into<String>) -> Self {
         Ask { word: word.into(), ..Ask::default() }
+    }
+
+    /// The same for the description `net` alone.
+    fn of_net(&self, net: &str) -> Self {
+        Ask { word: net.into(), weights: None, net: None, ..self.clone() }
     }
 }
 
@@ -145,9 +154,9 @@ pub fn open(ask: &Ask) -> Result<Found, LoadError> {
     let is_told = matches!(&found.file, Some((_, Kind::Native | Kind::Onnx))) && found.preprocess.is_some();
     if let Some((file, _)) = &found.file
         && !is_told
-        && let Some(beside) = Preparation::beside(file)?
     {
-        beside.apply(&mut found)?;
+        let file = file.clone();
+        Preparation::apply_beside(&file, &mut found)?;
     }
     Ok(found)
 }
@@ -235,9 +244,10 @@ fn onnx_options(file: &Path, ask: &Ask) -> Result<onnx::ReadOptions, LoadError> 
 }
 
 fn net_options(ask: &Ask) -> NetOptions {
+    let options = NetOptions { stages: ask.stages.clone(), level: ask.level, ..NetOptions::default() };
     match ask.input {
-        Some([_, channels, height, width]) => NetOptions::default().any_item([channels, height, width]),
-        None => NetOptions::default(),
+        Some([_, channels, height, width]) => options.any_item([channels, height, width]),
+        None => options,
     }
 }
 
@@ -254,7 +264,7 @@ fn from_tensors(file: &Path, kind: Kind, ask: &Ask) -> Result<Found, LoadError> 
     let mut found = match &ask.net {
         Some(net) => match guess::options_for(net, &weights, ask.input) {
             Some(options) => named(net, &options)?,
-            None => open(&Ask { word: net.clone(), input: ask.input, ..Ask::default() })?,
+            None => open(&ask.of_net(net))?,
         },
         None => {
             let (net, options) = guess::network(&weights).ok_or_else(|| {
@@ -297,7 +307,7 @@ fn from_caffe_weights(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
             FormatError::malformed(file.display().to_string(), what, next)
         })?,
     };
-    let mut found = open(&Ask { word: net.clone(), input: ask.input, ..Ask::default() })?;
+    let mut found = open(&ask.of_net(&net))?;
     if ask.net.is_none() {
         found.notes.push(format!("the network is described by {net}"));
     }

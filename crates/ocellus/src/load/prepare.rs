@@ -90,11 +90,7 @@ impl Preparation {
     ///
     /// Paths in it begin at its folder. An error if it cannot be understood.
     pub fn beside(model: &Path) -> Result<Option<Preparation>, LoadError> {
-        let mut behind = model.as_os_str().to_owned();
-        behind.push(".toml");
-        let path =
-            [model.with_extension("toml"), PathBuf::from(behind)].into_iter().find(|path| path.is_file());
-        let Some(path) = path else { return Ok(None) };
+        let Some(path) = path_beside(model) else { return Ok(None) };
         let text = read_limited(&path, LONGEST)?;
         let mut given: Preparation = toml::from_str(&text).map_err(|cause| {
             let what = format!("it is no description of preprocessing ({})", cause.message());
@@ -144,6 +140,21 @@ impl Preparation {
         Ok(())
     }
 
+    /// Puts what stands beside the model `file`, if anything does, into the model that was found there.
+    pub(super) fn apply_beside(file: &Path, found: &mut Found) -> Result<(), LoadError> {
+        let (Some(path), Some(beside)) = (path_beside(file), Preparation::beside(file)?) else {
+            return Ok(());
+        };
+        beside.apply(found).map_err(|cause| match cause {
+            LoadError::Format(_) => cause,
+            what => {
+                let what = format!("{}: {what}", path.display());
+                let next = if what.contains("; ") { "" } else { "; mend it or move it away" };
+                LoadError::Setting(what + next)
+            }
+        })
+    }
+
     fn settings(&self, preprocess: &mut Preprocess) -> Result<(), LoadError> {
         preprocess.resize = self.resize.or(preprocess.resize);
         preprocess.fit = self.fit.unwrap_or(preprocess.fit);
@@ -169,6 +180,13 @@ impl Preparation {
         }
         Ok(())
     }
+}
+
+/// The TOML of a model's name beside it.
+fn path_beside(model: &Path) -> Option<PathBuf> {
+    let mut behind = model.as_os_str().to_owned();
+    behind.push(".toml");
+    [model.with_extension("toml"), PathBuf::from(behind)].into_iter().find(|path| path.is_file())
 }
 
 /// What the model says now, or what is usual for networks of its origin.

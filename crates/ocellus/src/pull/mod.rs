@@ -27,6 +27,9 @@ const MOST_REDIRECTIONS: usize = 5;
 /// How often a broken connection is taken up again.
 const TRIES: usize = 3;
 
+/// How long a server may send nothing before its connection counts as broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The largest file that is fetched, in bytes.
 const LARGEST: u64 = 8 << 30;
 
@@ -71,8 +74,19 @@ impl PullError {
 /// Fetches `wanted` into the folder `cache`, unless it is there; gives the file's path.
 ///
 /// Errors, one sentence each: no connection, an answer that is no file, a connection that broke (what came stays, and
-/// the next try goes on there), a file with another SHA-256 (nothing stays), a folder that cannot be written.
+/// the next try goes on there), a server that sends nothing for a minute (likewise), a file with another SHA-256 (nothing
+/// stays), a folder that cannot be written.
 pub fn pull(wanted: &Wanted, cache: &Path, told: &mut Told) -> Result<PathBuf, PullError> {
+    pull_within(wanted, cache, PATIENCE, told)
+}
+
+/// As [`pull`], from a server that may send nothing for as long as `patience`.
+pub fn pull_within(
+    wanted: &Wanted,
+    cache: &Path,
+    patience: Duration,
+    told: &mut Told,
+) -> Result<PathBuf, PullError> {
     check(wanted)?;
     fs::create_dir_all(cache).map_err(|cause| PullError::file(cache, &cause))?;
     let path = cache.join(&wanted.file);
@@ -88,7 +102,7 @@ pub fn pull(wanted: &Wanted, cache: &Path, told: &mut Told) -> Result<PathBuf, P
     let mut tries = 0;
     loop {
         tries += 1;
-        match fetch(wanted, &part, told) {
+        match fetch(wanted, &part, patience, told) {
             Ok(()) => break,
             Err(Broken::For(fault)) => return Err(fault),
             Err(Broken::Now(_)) if tries < TRIES => {}
@@ -154,12 +168,12 @@ enum Broken {
 }
 
 /// One try: asks for what is missing in `part` and appends it.
-fn fetch(wanted: &Wanted, part: &Path, told: &mut Told) -> Result<(), Broken> {
+fn fetch(wanted: &Wanted, part: &Path, patience: Duration, told: &mut Told) -> Result<(), Broken> {
     let fault = |cause: std::io::Error| Broken::For(PullError::file(part, &cause));
     let mut file = OpenOptions::new().create(true).append(true).open(part).map_err(fault)?;
     let mut have = file.seek(SeekFrom::End(0)).map_err(fault)?;
     let url = &wanted.url;
-    let (status, answer) = ask(url, have)?;
+    let (status, answer) = ask(url, have, patience)?;
     match status {
         206 if begins_at(&answer) == Some(have) => {}
         200 | 206 => {
@@ -238,10 +252,10 @@ fn restart(part: &Path, url: &str, why: &str) -> Broken {
 type Answer = ureq::http::Response<ureq::Body>;
 
 /// Asks for the file from byte `from` on, following redirections to addresses that are allowed.
-fn ask(url: &str, from: u64) -> Result<(u16, Answer), Broken> {
+fn ask(url: &str, from: u64, patience: Duration) -> Result<(u16, Answer), Broken> {
     let mut url = url.to_string();
     for _ in 0..=MOST_REDIRECTIONS {
-        let mut request = agent_for(&url).get(&url);
+        let mut request = agent_for(&url, patience).get(&url);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
         }
@@ -267,13 +281,14 @@ fn ask(url: &str, from: u64) -> Result<(u16, Answer), Broken> {
 }
 
 /// Who asks at `url`: through the proxy that the system names, but this very machine directly.
-fn agent_for(url: &str) -> ureq::Agent {
+fn agent_for(url: &str, patience: Duration) -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .timeout_connect(Some(Duration::from_secs(30)))
-        .timeout_recv_response(Some(Duration::from_secs(60)))
+        .timeout_recv_response(Some(patience))
+        .timeout_per_read(Some(patience))
         .user_agent(concat!("ocellus/", env!("CARGO_PKG_VERSION")));
     let config = if url.starts_with("http://") { config.proxy(None) } else { config };
     config.build().into()

@@ -107,6 +107,7 @@ pub fn solve(
     if let Some(state) = &job.resume {
         run.resume(state, &places, &mut weights)?;
     }
+    weights.extend(run.train.constants.clone());
     run.session.load(&weights)?;
     run.go(watch)
 }
@@ -168,7 +169,7 @@ impl Run {
         };
         Ok(Run {
             snapshots: snapshot::Snapshots::new(&solver, job)?,
-            updater: Updater::new(&solver, &train.graph, gradients),
+            updater: Updater::new(&solver, &train.graph, gradients, &train.constants),
             tests: tests.into_iter().map(with_session).collect::<Result<_, _>>()?,
             solver,
             train,
@@ -266,7 +267,10 @@ impl Run {
         let weights = self.session.weights();
         let mut all = Vec::new();
         for ((net, session), &batches) in self.tests.iter_mut().zip(&self.solver.test_iter) {
-            session.load(&weights)?;
+            match net.constants.is_empty() {
+                true => session.load(&weights)?,
+                false => session.load(&weights.clone().into_iter().chain(net.constants.clone()).collect())?,
+            }
             all.extend(net.test(session, batches)?);
         }
         watch.tested(self.iteration, &all);

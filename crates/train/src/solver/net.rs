@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use ocellus_engine::Session;
+use ocellus_formats::FormatError;
 use ocellus_formats::caffe::{self, DataLayer, DataSource, NetOptions, NetState, Phase, Transform};
-use ocellus_graph::{Graph, Op};
-use ocellus_tensor::Tensor;
+use ocellus_graph::Graph;
+use ocellus_tensor::{Tensor, Weights};
 use serde::Serialize;
 
 use super::feed::Feed;
 use super::paths::Places;
 use crate::TrainError;
-
 /// The mean of one of a test network's outputs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TestResult {
@@ -28,6 +28,10 @@ pub(super) struct Net {
     pub graph: Graph,
     pub seed: u64,
     feeds: Vec<Feed>,
+    /// Parameters that are never learned, read from files of their own.
+    pub constants: Weights,
+    /// For each loss the values that it judges.
+    judged: Vec<(String, Vec<String>)>,
     /// Next batch of a test, which goes on where the last one ended.
     next: usize,
 }
@@ -54,7 +58,9 @@ impl Net {
                 feeds.push(feed);
             }
         }
-        let graph = caffe::parse_net(&text, &path.display().to_string(), &options)?;
+        let described = caffe::describe(&text, &path.display().to_string(), &options)?;
+        let graph = described.graph;
+        let constants = constants(&graph, &described.beside, places)?;
         for &input in graph.inputs() {
             let name = &graph.value(input).name;
             if !feeds.iter().any(|feed| feed.layer.tops.contains(name)) {
@@ -64,7 +70,7 @@ impl Net {
                 )));
             }
         }
-        Ok(Net { graph, seed, feeds, next: 0 })
+        Ok(Net { graph, seed, feeds, constants, judged: described.judged, next: 0 })
     }
 
     /// Things worth telling.
@@ -122,19 +128,11 @@ impl Net {
     /// The network for use: what its losses read handed out, and nothing of data or labels.
     pub fn for_use(&self) -> Result<Graph, TrainError> {
         let mut graph = self.graph.clone();
-        let reads: Vec<_> = graph
-            .nodes()
-            .iter()
-            .filter_map(|node| match &node.op {
-                Op::Loss(loss) => Some((node.name.clone(), node.inputs[..loss.kind.predictions()].to_vec())),
-                _ => None,
-            })
-            .collect();
-        let single = reads.len() == 1 && reads[0].1.len() == 1;
-        for (name, values) in reads {
-            for (i, value) in values.into_iter().enumerate() {
+        let single = matches!(self.judged.as_slice(), [(_, values)] if values.len() == 1);
+        for (name, values) in &self.judged {
+            for (i, value) in values.iter().enumerate() {
                 let output = if single { "output".to_string() } else { format!("{name}.input{i}") };
-                if graph.find_output(&output).is_none() {
+                if let (Some(value), None) = (graph.find_value(value), graph.find_output(&output)) {
                     graph.add_output(output, value);
                 }
             }
@@ -150,4 +148,26 @@ impl Net {
         let feed = self.feeds.iter().find(of_images)?;
         Some((&feed.layer, &feed.layer.transform, feed.transformer.mean()))
     }
+}
+
+/// The numbers of `beside`, parameters and the files that hold them.
+fn constants(graph: &Graph, beside: &[(String, String)], places: &Places) -> Result<Weights, TrainError> {
+    let mut constants = Weights::new();
+    for (param, source) in beside {
+        let path = places.file(source)?;
+        let blob = caffe::read_mean(&path)?;
+        let Some(id) = graph.find_param(param) else { continue };
+        let shape = graph.param(id).shape.clone();
+        let held = blob.shape().clone();
+        let fitted = Tensor::new(shape.clone(), blob.into_data()).map_err(|_| {
+            let what = format!("its blob has shape {held}, {param} has {shape}");
+            FormatError::malformed(
+                path.display().to_string(),
+                what,
+                "give the blob that belongs to this network",
+            )
+        })?;
+        constants.insert(param.clone(), fitted);
+    }
+    Ok(constants)
 }

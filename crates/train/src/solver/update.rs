@@ -19,7 +19,7 @@
 use ocellus_engine::Session;
 use ocellus_formats::caffe::{Method, Regularization, Solver};
 use ocellus_graph::{Graph, Op, Role};
-use ocellus_tensor::{Shape, Tensor};
+use ocellus_tensor::{Shape, Tensor, Weights};
 
 use crate::TrainError;
 
@@ -50,7 +50,8 @@ pub(super) struct Updater {
 
 impl Updater {
     /// `trained` are the parameters that have a gradient.
-    pub fn new(solver: &Solver, graph: &Graph, trained: Vec<String>) -> Self {
+    /// `constants` are no blobs of Caffe's.
+    pub fn new(solver: &Solver, graph: &Graph, trained: Vec<String>, constants: &Weights) -> Self {
         let lists = if matches!(solver.method, Method::AdaDelta | Method::Adam) { 2 } else { 1 };
         let mut slots = Vec::new();
         let mut seen = std::collections::HashSet::new();
@@ -63,7 +64,7 @@ impl Updater {
             }
             for (i, id) in params.into_iter().enumerate() {
                 let param = graph.param(id);
-                if !seen.insert(id) {
+                if constants.contains_key(&param.name) || !seen.insert(id) {
                     continue;
                 }
                 let has_gradient = trained.contains(&param.name);

@@ -25,7 +25,8 @@ pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops
     }
     let mut values = vec![match ignored(layer)? {
         Some(label) => {
-            let divisor = divisor(net, layer, bottoms)?;
+            let [batch, all] = batch_and_places(net, bottoms[0]);
+            let divisor = divisor(layer, batch, all, Divisor::Counted)?;
             targets::softmax(net, layer, bottoms, Some(label), divisor)?
         }
         None => {
@@ -45,19 +46,29 @@ pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops
 /// Cross-entropy whose targets are rows of a matrix, the third bottom.
 pub(super) fn infogain(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
     let settings = layer.settings("infogain_loss_param", &["axis", "source"])?;
-    if bottoms.len() < 3 {
-        return Err(layer.fault_with(
-            "its matrix lies in a file of its own, which is not read",
-            "give the matrix as a third bottom",
-        ));
+    if !(2..=3).contains(&bottoms.len()) {
+        return Err(layer.fault(format!("needs 2 or 3 bottoms, has {}", bottoms.len())));
     }
-    layer.expect_bottoms(3)?;
     let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
     if axis != 1 {
         return Err(layer.fault(format!("axis = {axis}: only 1 is supported")));
     }
-    let divisor = divisor(net, layer, bottoms)?;
-    let mut values = vec![targets::infogain(net, layer, bottoms, ignored(layer)?, divisor)?];
+    let [batch, all] = batch_and_places(net, bottoms[0]);
+    let divisor = divisor(layer, batch, all, Divisor::Counted)?;
+    let matrix = match (bottoms.get(2), settings.text("source")?) {
+        (Some(&matrix), _) => matrix,
+        (None, Some(source)) => {
+            let classes = net.shape(bottoms[0])[axis];
+            net.constant(layer, "matrix", vec![classes, classes], source)?
+        }
+        (None, None) => {
+            let what = "has no matrix";
+            return Err(layer
+                .fault_with(what, "name a file by infogain_loss_param { source }, or add a third bottom"));
+        }
+    };
+    let bottoms = [bottoms[0], bottoms[1], matrix];
+    let mut values = vec![targets::infogain(net, layer, &bottoms, ignored(layer)?, divisor)?];
     if layer.tops.len() > 1 {
         values.push(net.node(layer, ".probabilities", Op::Softmax(Softmax { log: false }), &[bottoms[0]])?);
     }
@@ -71,22 +82,35 @@ fn ignored(layer: &Layer) -> Result<Option<i64>, Fault> {
     settings.get("ignore_label").map(|_| settings.i64("ignore_label", 0)).transpose()
 }
 
-/// What a sum over answers is divided by, where not all of them count.
-fn divisor(net: &Net, layer: &Layer, bottoms: &[ValueId]) -> Result<Divisor, Fault> {
-    let shape = net.shape(bottoms[0]);
-    let places: usize = shape.iter().skip(2).product();
-    let (batch, all) = (shape[0] as f32, (shape[0] * places) as f32);
-    let Some(settings) = layer.body.message("loss_param")? else { return Ok(Divisor::Counted) };
+/// What a sum over answers, `all` of a whole batch, is divided by, where not all of them count.
+fn divisor(layer: &Layer, batch: usize, all: usize, usual: Divisor) -> Result<Divisor, Fault> {
+    let Some(settings) = layer.body.message("loss_param")? else { return Ok(usual) };
     settings.only("loss_param", &LOSS)?;
+    let (batch, all) = (Divisor::Fixed(batch as f32), Divisor::Fixed(all as f32));
     if settings.get("normalization").is_none() {
-        return Ok(if settings.bool("normalize", true)? { Divisor::Counted } else { Divisor::Fixed(batch) });
+        let is_said = settings.get("normalize").is_some();
+        let counted = settings.bool("normalize", true)?;
+        return Ok(if !is_said {
+            usual
+        } else if counted {
+            Divisor::Counted
+        } else {
+            batch
+        });
     }
     Ok(match settings.choice("normalization", &NORMALIZATIONS)? {
-        0 => Divisor::Fixed(all),
+        0 => all,
         1 => Divisor::Counted,
-        2 => Divisor::Fixed(batch),
+        2 => batch,
         _ => Divisor::Fixed(1.0),
     })
+}
+
+/// Images or vectors at once, and the places of all of them.
+fn batch_and_places(net: &Net, value: ValueId) -> [usize; 2] {
+    let shape = net.shape(value);
+    let batch = shape.first().copied().unwrap_or(1);
+    [batch, batch * shape.iter().skip(2).product::<usize>()]
 }
 
 /// Scores as rows (M, C), labels (M), and how many places each item has.
@@ -117,17 +141,14 @@ pub(super) fn answers(
     Ok((scores, labels, places))
 }
 
-/// Cross-entropy of probabilities (N, C) that a Softmax gives: their logarithm are its logits, up to a constant.
+/// Cross-entropy of probabilities (N, C).
 pub(super) fn multinomial(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     layer.expect_bottoms(2)?;
     layer.settings("", &[])?;
     if !net.is_softmax(bottoms[0]) {
-        return Err(layer.fault_with(
-            "its bottom is not made by a Softmax, so its numbers need not sum to 1",
-            "put a Softmax before it, or use SoftmaxWithLoss",
-        ));
+        return targets::multinomial(net, layer, bottoms);
     }
-    // As Caffe, which takes the logarithm of nothing smaller than this.
+    // Where a Softmax gives them, their logarithms are its logits, up to a constant. As Caffe, which takes the logarithm of nothing smaller than this.
     let above = Activation::Clip { low: 1e-20, high: f32::INFINITY };
     let above = net.node(layer, ".above", Op::Activation(above), &[bottoms[0]])?;
     let logits = net.node(layer, ".log", Op::Activation(Activation::Log), &[above])?;
@@ -142,8 +163,12 @@ pub(super) fn sigmoid(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Resu
     // Unlike the softmax's, its usual normalization is by the batch.
     let batch = net.shape(bottoms[0]).first().copied().unwrap_or(1);
     let all = net.shape(bottoms[0]).elements();
-    let factor = if layer.body.message("loss_param")?.is_some_and(|loss| loss.get("normalization").is_some())
-    {
+    let said = layer.body.message("loss_param")?;
+    if let Some(label) = ignored(layer)? {
+        let divisor = divisor(layer, batch, all, Divisor::Fixed(batch as f32))?;
+        return targets::sigmoid(net, layer, bottoms, label, divisor);
+    }
+    let factor = if said.is_some_and(|loss| loss.get("normalization").or(loss.get("normalize")).is_some()) {
         normalization(layer, batch, all)?
     } else {
         all as f32 / batch.max(1) as f32
@@ -172,13 +197,13 @@ pub(super) fn hinge(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result
 pub(super) fn contrastive(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     layer.expect_bottoms(3)?;
     let settings = layer.settings("contrastive_loss_param", &["margin", "legacy_version"])?;
-    if settings.bool("legacy_version", false)? {
-        return Err(layer.fault_with("its legacy version is not supported", "leave legacy_version out"));
-    }
     let margin = settings.f32("margin", 1.0)?;
     let a = rows(net, layer, ".a", bottoms[0])?;
     let b = rows(net, layer, ".b", bottoms[1])?;
     let similar = labels(net, layer, bottoms[2])?;
+    if settings.bool("legacy_version", false)? {
+        return targets::contrastive_of_squares(net, layer, [a, b, similar], margin);
+    }
     scaled_loss(net, layer, LossKind::Contrastive { margin }, &[a, b, similar], 1.0)
 }
 
@@ -242,7 +267,7 @@ fn per_item(net: &Net, value: ValueId) -> usize {
 }
 
 /// Scores as (N, C): images must be one pixel large.
-fn rows(net: &mut Net, layer: &Layer, suffix: &str, value: ValueId) -> Result<ValueId, Fault> {
+pub(super) fn rows(net: &mut Net, layer: &Layer, suffix: &str, value: ValueId) -> Result<ValueId, Fault> {
     let shape = net.shape(value).clone();
     match shape.dims() {
         [_, _] => Ok(value),
@@ -257,7 +282,7 @@ fn rows(net: &mut Net, layer: &Layer, suffix: &str, value: ValueId) -> Result<Va
 }
 
 /// Labels as (N).
-fn labels(net: &mut Net, layer: &Layer, value: ValueId) -> Result<ValueId, Fault> {
+pub(super) fn labels(net: &mut Net, layer: &Layer, value: ValueId) -> Result<ValueId, Fault> {
     let shape = net.shape(value).clone();
     match shape.dims() {
         [_] => Ok(value),

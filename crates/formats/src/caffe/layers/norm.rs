@@ -7,6 +7,7 @@ use super::filler::filler;
 use crate::caffe::layer::Layer;
 use crate::caffe::message::{Fault, Message};
 use crate::caffe::net::Net;
+use crate::caffe::options::Phase;
 
 const BATCH_NORM: [&str; 4] = ["use_global_stats", "moving_average_fraction", "eps", "engine"];
 const SCALE: [&str; 5] = ["axis", "num_axes", "filler", "bias_term", "bias_filler"];
@@ -44,7 +45,8 @@ pub(in crate::caffe) fn batch_norm(
 ) -> Result<ValueId, Fault> {
     layer.expect_bottoms(1)?;
     let settings = layer.settings("batch_norm_param", &BATCH_NORM)?;
-    settings.bool("use_global_stats", true)?;
+    let training = net.options.phase == Phase::Train;
+    let keeps = settings.bool("use_global_stats", !training)?;
     let eps = settings.f32("eps", 1e-5)?;
     let momentum = 1.0 - settings.f32("moving_average_fraction", 0.999)?;
     let channels = channels(net, layer, bottoms[0])?;
@@ -53,9 +55,20 @@ pub(in crate::caffe) fn batch_norm(
         let settings = scale.settings("scale_param", &SCALE)?;
         inputs.push(net.param(scale, (0, "weight"), vec![channels], gamma_filler(&settings)?)?);
         inputs.push(net.param(scale, (1, "bias"), vec![channels], filler(&settings, "bias_filler")?)?);
+        // A rate of 0 for the Scale alone does not keep the statistics of the BatchNorm.
+        if training && !keeps {
+            inputs[1..].iter().for_each(|&value| net.thaw(value));
+        }
     }
-    inputs.push(net.statistic(layer, "running_mean", channels, 0.0)?);
-    inputs.push(net.statistic(layer, "running_var", channels, 1.0)?);
+    let statistics = [("running_mean", 0.0), ("running_var", 1.0)]
+        .map(|(part, init)| net.statistic(layer, part, channels, init));
+    for value in statistics {
+        let value = value?;
+        if training && keeps {
+            net.freeze(value);
+        }
+        inputs.push(value);
+    }
     let affine = scale.is_some();
     net.node(
         layer,

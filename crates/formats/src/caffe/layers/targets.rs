@@ -8,7 +8,7 @@ use ocellus_graph::ops::{
 };
 use ocellus_graph::{Op, ValueId};
 
-use super::loss::answers;
+use super::loss::{answers, labels, rows};
 use crate::caffe::layer::Layer;
 use crate::caffe::message::Fault;
 use crate::caffe::net::Net;
@@ -115,6 +115,87 @@ pub(super) fn infogain(
     let least = Activation::Clip { low: LEAST_LOG, high: 0.0 };
     let logs = net.node(layer, ".least", Op::Activation(least), &[logs])?;
     cross_entropy(net, layer, &targets, [weights, logs], divisor)
+}
+
+/// Cross-entropy of probabilities (N, C), whatever makes them, divided by the batch.
+pub(super) fn multinomial(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    let scores = rows(net, layer, ".rows", bottoms[0])?;
+    let labels = labels(net, layer, bottoms[1])?;
+    let &[batch, classes] = net.shape(scores).dims() else { return Err(layer.fault("has no rows")) };
+    let rows = net.node(layer, ".classes", Op::OneHot(OneHot { classes }), &[labels])?;
+    let above = Activation::Clip { low: 1e-20, high: f32::INFINITY };
+    let above = net.node(layer, ".above", Op::Activation(above), &[scores])?;
+    let logs = net.node(layer, ".log", Op::Activation(Activation::Log), &[above])?;
+    let targets = Targets { scores, rows, classes };
+    cross_entropy(net, layer, &targets, [rows, logs], Divisor::Fixed(batch as f32))
+}
+
+/// Sigmoid and cross-entropy, log(1 + e^x) - x t, over the numbers whose target is not `ignored`.
+pub(super) fn sigmoid(
+    net: &mut Net,
+    layer: &Layer,
+    bottoms: &[ValueId],
+    ignored: i64,
+    divisor: Divisor,
+) -> Result<ValueId, Fault> {
+    let (x, mut t) = (bottoms[0], bottoms[1]);
+    let shape = net.shape(x).clone();
+    if *net.shape(t) != shape {
+        let dims = [0].into_iter().chain(shape.iter().skip(1).map(|&size| size as isize)).collect();
+        t = net.node(layer, ".targets", Op::Reshape(Reshape { dims }), &[t])?;
+    }
+    // Caffe compares what is left of the target without its fraction.
+    let label = ignored as f32;
+    let (low, high) = match ignored {
+        1.. => (label.next_down(), (label + 1.0).next_down()),
+        0 => (-1.0, 1.0_f32.next_down()),
+        _ => (label - 1.0, label),
+    };
+    let above = |threshold| Op::Stepwise(Stepwise::Above { threshold });
+    let from = net.node(layer, ".from", above(low), &[t])?;
+    let behind = net.node(layer, ".behind", above(high), &[t])?;
+    let dropped = net.node(layer, ".ignored", binary(BinaryKind::Sub), &[from, behind])?;
+    let not = Op::Activation(Activation::Affine { scale: -1.0, shift: 1.0 });
+    let kept = net.node(layer, ".kept", not, &[dropped])?;
+    let soft = net.node(layer, ".soft", Op::Activation(Activation::Softplus), &[x])?;
+    let product = net.node(layer, ".product", binary(BinaryKind::Mul), &[x, t])?;
+    let each = net.node(layer, ".each", binary(BinaryKind::Sub), &[soft, product])?;
+    let each = net.node(layer, ".counting", binary(BinaryKind::Mul), &[each, kept])?;
+    let sum = total(net, layer, ".sum", each)?;
+    match divisor {
+        Divisor::Fixed(by) => {
+            net.node(layer, "", Op::Activation(Activation::Affine { scale: 1.0 / by, shift: 0.0 }), &[sum])
+        }
+        Divisor::Counted => {
+            let counted = total(net, layer, ".counted", kept)?;
+            let least = Activation::Clip { low: 1.0, high: f32::INFINITY };
+            let counted = net.node(layer, ".divisor", Op::Activation(least), &[counted])?;
+            net.node(layer, "", binary(BinaryKind::Div), &[sum, counted])
+        }
+    }
+}
+
+/// Caffe's older contrastive loss, which holds the square of the distance against the margin:
+/// (y d^2 + (1 - y) max(margin - d^2, 0)) / 2, a mean over the pairs.
+pub(super) fn contrastive_of_squares(
+    net: &mut Net,
+    layer: &Layer,
+    [a, b, similar]: [ValueId; 3],
+    margin: f32,
+) -> Result<ValueId, Fault> {
+    let batch = net.shape(a)[0] as f32;
+    let apart = net.node(layer, ".apart", binary(BinaryKind::Sub), &[a, b])?;
+    let squares = net.node(layer, ".squares", binary(BinaryKind::Mul), &[apart, apart])?;
+    let near = net.node(layer, ".near", over_classes(false), &[squares])?;
+    let short = Op::Activation(Activation::Affine { scale: -1.0, shift: margin });
+    let far = net.node(layer, ".short", short, &[near])?;
+    let far = net.node(layer, ".far", Op::Activation(Activation::Relu), &[far])?;
+    let more = net.node(layer, ".more", binary(BinaryKind::Sub), &[near, far])?;
+    let more = net.node(layer, ".similar", binary(BinaryKind::Mul), &[similar, more])?;
+    let each = net.node(layer, ".each", binary(BinaryKind::Add), &[far, more])?;
+    let sum = total(net, layer, ".total", each)?;
+    let half = Activation::Affine { scale: 0.5 / batch, shift: 0.0 };
+    net.node(layer, "", Op::Activation(half), &[sum])
 }
 
 /// -(sum of weights times logarithms) / divisor.

@@ -180,6 +180,8 @@ impl Writer<'_> {
                 self.layers.push(Layer::new(&node.name, "Log").bottoms([between]).top(top));
                 Ok(())
             }
+            // A power of 1, since a layer whose bottom alone is held has no form of its own.
+            Op::Stepwise(Stepwise::Held) => self.plain(node, "Power", "power_param", Vec::new()),
             Op::Stepwise(Stepwise::Above { threshold }) => {
                 self.plain(node, "Threshold", "threshold_param", vec![Field::Real("threshold", *threshold)])
             }

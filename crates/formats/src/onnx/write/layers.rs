@@ -48,6 +48,7 @@ pub(super) fn write(writer: &mut Writer, node: &Node) -> Result<(), String> {
         Op::Stepwise(function) => match function {
             Stepwise::Floor => writer.last(node, "Floor", &[x], &[]),
             Stepwise::Round => writer.last(node, "Round", &[x], &[]),
+            Stepwise::Held => writer.last(node, "Identity", &[x], &[]),
             Stepwise::Above { threshold } => {
                 let threshold = writer.number("threshold", *threshold);
                 let above = writer.inner("above", "Greater", &[x, &threshold], &[]);

@@ -1,0 +1,196 @@
+//! What Caffe's descriptions say of training: losses by their formulas, where gradients go, which statistics count, and
+//! which layers belong to a state.
+
+use ocellus_engine::{Options, Session};
+use ocellus_formats::caffe::{NetOptions, Phase, data_layers, describe, parse_net};
+use ocellus_graph::{Graph, Op, Request, differentiate, initialise};
+use ocellus_tensor::{Tensor, Weights};
+
+/// Numbers of no special kind, of both signs.
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 37 % 23) as f32 - 11.0) / 7.0).collect()
+}
+
+fn parse(text: &str, phase: Phase) -> Graph {
+    parse_net(text, "net.prototxt", &NetOptions::phase(phase)).unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+/// The output or loss `y` for inputs in their order.
+fn run(graph: &Graph, weights: &Weights, inputs: &[(&str, Vec<f32>)]) -> f32 {
+    let mut session = Session::new(graph, &Options::default().with_threads(1)).unwrap();
+    session.load(weights).unwrap();
+    inputs.iter().for_each(|(name, numbers)| session.set_input(name, numbers).unwrap());
+    session.run();
+    session.output("y").unwrap()[0]
+}
+
+fn close(got: f32, wanted: f32) {
+    assert!((got - wanted).abs() <= 1e-5 * wanted.abs().max(1.0), "{got}, wanted {wanted}");
+}
+
+#[test]
+fn targets_with_the_ignored_label_do_not_count() {
+    let loss = |label: f32, rest: &str| {
+        let text = format!(
+            "input: 'x' input_shape {{ dim: [2, 3] }} input: 't' input_shape {{ dim: [2, 3] }}
+             layer {{ name: 'l' type: 'SigmoidCrossEntropyLoss' bottom: 'x' bottom: 't' top: 'y'
+               loss_param {{ ignore_label: {label} {rest} }} }}"
+        );
+        let targets = vec![1.0, 0.0, label, 0.25, label, 1.0];
+        run(&parse(&text, Phase::Test), &Weights::new(), &[("x", numbers(6)), ("t", targets)])
+    };
+    let x = numbers(6);
+    let each = |i: usize, t: f32| (1.0 + x[i].exp()).ln() - x[i] * t;
+    let sum = each(0, 1.0) + each(1, 0.0) + each(3, 0.25) + each(5, 1.0);
+    close(loss(-1.0, ""), sum / 2.0);
+    close(loss(255.0, "normalization: VALID"), sum / 4.0);
+    close(loss(-1.0, "normalize: true"), sum / 4.0);
+    close(loss(255.0, "normalization: FULL"), sum / 6.0);
+    close(loss(-1.0, "normalization: NONE"), sum);
+    // Every target from -1 to 1, both left out, is the label 0 without its fraction.
+    close(loss(0.0, "normalization: NONE"), each(0, 1.0) + each(5, 1.0));
+}
+
+#[test]
+fn the_older_contrastive_loss_holds_squares_against_the_margin() {
+    let text = "input: 'a' input_shape { dim: [3, 2] } input: 'b' input_shape { dim: [3, 2] }
+        input: 's' input_shape { dim: 3 }
+        layer { name: 'l' type: 'ContrastiveLoss' bottom: 'a' bottom: 'b' bottom: 's' top: 'y'
+          contrastive_loss_param { margin: 2 legacy_version: true } }";
+    let (a, b) = (vec![1.0, 2.0, 0.5, 0.0, 3.0, 3.0], vec![0.0, 2.0, 0.0, 0.5, 0.0, 0.0]);
+    let inputs = [("a", a), ("b", b), ("s", vec![1.0, 0.0, 0.0])];
+    // Squared distances are 1, 0.5 and 18.
+    close(run(&parse(text, Phase::Train), &Weights::new(), &inputs), (1.0 + (2.0 - 0.5) + 0.0) / 6.0);
+}
+
+#[test]
+fn probabilities_may_come_from_anywhere() {
+    let text = "input: 'p' input_shape { dim: [2, 3] } input: 'l' input_shape { dim: 2 }
+        layer { name: 'loss' type: 'MultinomialLogisticLoss' bottom: 'p' bottom: 'l' top: 'y' }";
+    let p = vec![0.2, 0.3, 0.5, 0.0, 0.6, 0.1];
+    let y = run(&parse(text, Phase::Test), &Weights::new(), &[("p", p.clone()), ("l", vec![2.0, 1.0])]);
+    close(y, -(0.5_f32.ln() + 0.6_f32.ln()) / 2.0);
+    // Nothing is as unlikely as 0.
+    let y = run(&parse(text, Phase::Test), &Weights::new(), &[("p", p), ("l", vec![2.0, 0.0])]);
+    close(y, -(0.5_f32.ln() + 1e-20_f32.ln()) / 2.0);
+}
+
+#[test]
+fn a_matrix_in_a_file_is_a_parameter_that_is_not_learned() {
+    let text = "input: 'x' input_shape { dim: [2, 3] } input: 't' input_shape { dim: 2 }
+        layer { name: 'fc' type: 'InnerProduct' bottom: 'x' top: 'fc' inner_product_param { num_output: 3 } }
+        layer { name: 'l' type: 'InfogainLoss' bottom: 'fc' bottom: 't' top: 'y'
+          infogain_loss_param { source: 'costs/h.binaryproto' } }";
+    let described = describe(text, "net.prototxt", &NetOptions::phase(Phase::Train)).unwrap();
+    assert_eq!(described.beside, [("l.matrix".to_string(), "costs/h.binaryproto".to_string())]);
+    assert_eq!(described.judged, [("l".to_string(), vec!["fc".to_string()])]);
+    let mut weights = initialise(&described.graph, 1);
+    weights.insert("l.matrix".into(), Tensor::from_fn([3, 3], |i| f32::from(u8::from(i % 4 == 0))));
+    let with_matrix = run(&described.graph, &weights, &[("x", numbers(6)), ("t", vec![2.0, 1.0])]);
+    // By a matrix of ones on the diagonal it is the usual loss.
+    let usual = text
+        .replace("InfogainLoss", "SoftmaxWithLoss")
+        .replace("infogain_loss_param { source: 'costs/h.binaryproto' }", "");
+    weights.remove("l.matrix");
+    close(
+        with_matrix,
+        run(&parse(&usual, Phase::Train), &weights, &[("x", numbers(6)), ("t", vec![2.0, 1.0])]),
+    );
+    let learned = differentiate(&described.graph, &Request::default()).unwrap().params;
+    assert_eq!(learned.len(), 2, "the matrix has no gradient");
+    let bare = text.replace("infogain_loss_param { source: 'costs/h.binaryproto' }", "");
+    let said = parse_net(&bare, "f", &NetOptions::default()).unwrap_err().to_string();
+    assert!(said.contains("layer l (InfogainLoss): has no matrix") && said.contains("source"), "{said}");
+}
+
+/// Names of the parameters that have a gradient.
+fn learned(text: &str) -> Vec<String> {
+    let graph = parse(text, Phase::Train).for_training().unwrap();
+    let found = differentiate(&graph, &Request::default()).unwrap();
+    found.params.into_iter().map(|(id, _)| found.graph.param(id).name.clone()).collect()
+}
+
+#[test]
+fn nothing_is_learned_through_a_bottom_that_is_told_so() {
+    let net = |rule: &str| {
+        format!(
+            "input: 'x' input_shape {{ dim: [2, 4] }} input: 't' input_shape {{ dim: 2 }}
+             layer {{ name: 'body' type: 'InnerProduct' bottom: 'x' top: 'body' inner_product_param {{ num_output: 4 }} }}
+             layer {{ name: 'head' type: 'InnerProduct' bottom: 'body' top: 'head' {rule}
+               inner_product_param {{ num_output: 3 }} }}
+             layer {{ name: 'l' type: 'SoftmaxWithLoss' bottom: 'head' bottom: 't' top: 'y' }}"
+        )
+    };
+    assert_eq!(learned(&net("")), ["body.weight", "body.bias", "head.weight", "head.bias"]);
+    assert_eq!(learned(&net("propagate_down: true")).len(), 4);
+    assert_eq!(learned(&net("propagate_down: false")), ["head.weight", "head.bias"]);
+    // The numbers are the same, and a network for use has nothing of it.
+    let weights = initialise(&parse(&net(""), Phase::Train), 1);
+    let inputs = [("x", numbers(8)), ("t", vec![2.0, 1.0])];
+    let of = |rule: &str, phase| run(&parse(&net(rule), phase), &weights, &inputs);
+    assert_eq!(of("propagate_down: false", Phase::Train), of("", Phase::Train));
+    assert_eq!(
+        parse(&net("propagate_down: false"), Phase::Test).nodes().len(),
+        parse(&net(""), Phase::Test).nodes().len()
+    );
+    let said = parse_net(&net("propagate_down: [true, false]"), "f", &NetOptions::phase(Phase::Train));
+    assert!(said.unwrap_err().to_string().contains("propagate_down 2 times for 1 bottoms"));
+}
+
+#[test]
+fn statistics_are_gathered_unless_the_layer_keeps_them() {
+    let net = |norm: &str, scale: &str| {
+        format!(
+            "input: 'x' input_shape {{ dim: [2, 3, 4, 4] }}
+             layer {{ name: 'bn' type: 'BatchNorm' bottom: 'x' top: 'x1' batch_norm_param {{ {norm} }} }}
+             layer {{ name: 'sc' type: 'Scale' bottom: 'x1' top: 'x2' {scale} scale_param {{ bias_term: true }} }}
+             layer {{ name: 'y' type: 'Reduction' bottom: 'x2' top: 'y' loss_weight: 1 }}"
+        )
+    };
+    let gathers = |norm: &str, scale: &str| {
+        let graph = parse(&net(norm, scale), Phase::Train).for_training().unwrap();
+        graph.nodes().iter().any(|node| matches!(node.op, Op::RunningUpdate(_)))
+    };
+    let still = "param { lr_mult: 0 } param { lr_mult: 0 }";
+    assert!(gathers("", ""));
+    assert!(gathers("use_global_stats: false", still), "a Scale that is not learned does not keep them");
+    assert!(!gathers("use_global_stats: true", ""));
+    assert_eq!(learned(&net("use_global_stats: true", "")), ["sc.weight", "sc.bias"]);
+    // A network for use can be trained again as any other.
+    let deploy = parse(&net("use_global_stats: true", ""), Phase::Test).for_training().unwrap();
+    assert!(deploy.nodes().iter().any(|node| matches!(node.op, Op::RunningUpdate(_))));
+}
+
+/// One description for training, testing and use, told apart by stages, with levels.
+const STAGES: &str = "state { level: 2 stage: 'half' }
+    layer { name: 'd' type: 'Input' top: 'x' input_param { shape { dim: [1, 3] } } include { stage: 'deploy' } }
+    layer { name: 'd' type: 'DummyData' top: 'x' include { stage: 'train' } dummy_data_param { shape { dim: [4, 3] } } }
+    layer { name: 'low' type: 'ReLU' bottom: 'x' top: 'low' include { max_level: 1 } }
+    layer { name: 'high' type: 'ReLU' bottom: 'x' top: 'high' include { min_level: 2 max_level: 3 } }
+    layer { name: 'half' type: 'ReLU' bottom: 'x' top: 'half' include { stage: 'half' not_stage: 'whole' } }
+    layer { name: 'not' type: 'ReLU' bottom: 'x' top: 'not' exclude { stage: 'deploy' } exclude { min_level: 3 } }
+    layer { name: 'both' type: 'ReLU' bottom: 'x' top: 'both' include { phase: TRAIN } include { level_is: 0 } }";
+
+#[test]
+fn stages_and_levels_choose_layers() {
+    let text = STAGES.replace(
+        " include { phase: TRAIN } include { level_is: 0 }",
+        " include { phase: TRAIN } include { stage: 'a' stage: 'b' }",
+    );
+    let outputs = |stages: &[&str], level: i32, phase: Phase| {
+        let stages = stages.iter().map(|stage| stage.to_string()).collect();
+        let options = NetOptions { stages, level, ..NetOptions::phase(phase) };
+        let graph = parse_net(&text, "f", &options).unwrap();
+        graph.outputs().iter().map(|output| output.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(outputs(&["deploy"], 0, Phase::Test), ["high", "half"]);
+    assert_eq!(outputs(&["deploy", "whole"], 1, Phase::Test), ["low"]);
+    assert_eq!(outputs(&["train"], 3, Phase::Test), ["high", "half"]);
+    assert_eq!(outputs(&["train"], 0, Phase::Train), ["high", "half", "not", "both"]);
+    assert_eq!(outputs(&["train", "a", "b"], 0, Phase::Test), ["high", "half", "not", "both"]);
+    assert_eq!(outputs(&["train", "a"], 0, Phase::Test), ["high", "half", "not"]);
+    let train = NetOptions { stages: vec!["train".into()], ..NetOptions::default() };
+    assert_eq!(data_layers(&text, "f", &train).unwrap().len(), 1);
+    let said = parse_net(STAGES, "f", &train).unwrap_err().to_string();
+    assert!(said.contains("level_is"), "{said}");
+}
