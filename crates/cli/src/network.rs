@@ -9,15 +9,9 @@ use ocellus::{Graph, Model, Weights, initialise};
 
 use crate::console;
 
-/// Where weights come from that are not in the network's own file.
+/// Which of the networks is meant that one description of Caffe holds.
 #[derive(Clone, Debug, Default, Args)]
-pub struct SourceArgs {
-    /// The network's weights, if its file has none or others: .safetensors, .caffemodel, .pt, .pth, .h5, .npz
-    #[arg(long, value_name = "FILE")]
-    pub weights: Option<PathBuf>,
-    /// The network that tensors without one belong to: a zoo name or a description [default: by their shapes]
-    #[arg(id = "net_of_weights", long = "model", value_name = "NET")]
-    pub net: Option<String>,
+pub struct StateArgs {
     /// Stages of a Caffe description whose layers are told apart by them
     #[arg(long = "stage", value_name = "NAME,..", value_delimiter = ',')]
     pub stages: Vec<String>,
@@ -30,6 +24,20 @@ pub struct SourceArgs {
         allow_negative_numbers = true
     )]
     pub level: i32,
+}
+
+/// Where weights come from that are not in the network's own file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SourceArgs {
+    /// The network's weights, if its file has none or others: .safetensors, .caffemodel, .pt, .pth, .h5, .npz
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// The network that tensors without one belong to: a zoo name or a description [default: by their shapes]
+    #[arg(id = "net_of_weights", long = "model", value_name = "NET")]
+    pub net: Option<String>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub state: StateArgs,
 }
 
 /// How pictures become a foreign network's input; kept in the model that `convert` writes.
@@ -128,8 +136,8 @@ impl SourceArgs {
             weights: self.weights.clone(),
             net: self.net.clone(),
             input,
-            stages: self.stages.clone(),
-            level: self.level,
+            stages: self.state.stages.clone(),
+            level: self.state.level,
         };
         let found = open(&ask)?;
         found.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));

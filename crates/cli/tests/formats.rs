@@ -144,6 +144,22 @@ fn losses_with_a_matrix_and_with_an_ignored_label_train() {
 }
 
 #[test]
+fn stages_choose_layers_on_the_command_line() {
+    let place = Place::new();
+    let net = "layer { name: 'a' type: 'Input' top: 'data' input_param { shape { dim: [1, 1, 8, 8] } } }
+        layer { name: 'small' type: 'InnerProduct' bottom: 'data' top: 'out' include { not_stage: 'large' }
+          inner_product_param { num_output: 2 } }
+        layer { name: 'large' type: 'InnerProduct' bottom: 'data' top: 'out' include { stage: 'large' min_level: 1 }
+          inner_product_param { num_output: 9 } }";
+    fs::write(place.path("net.prototxt"), net).unwrap();
+    let learned = |words: &str| {
+        place.ok(&format!("summary net.prototxt --json {words}")).json()["parameters"]["trainable"].clone()
+    };
+    assert_eq!((learned(""), learned("--stage large --level 1")), (130.into(), 585.into()));
+    assert!(place.refusal("summary net.prototxt --stage large").contains("net.prototxt"));
+}
+
+#[test]
 fn what_is_wrong_with_a_solver_is_one_sentence() {
     let place = Place::new();
     fs::write(place.path("small.prototxt"), NET).unwrap();

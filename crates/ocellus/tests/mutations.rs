@@ -18,6 +18,7 @@ scale = 1.0
 mean = [104, 117, 123.5]
 std = [1, 1, 58.4]
 antialias = false
+classes = [\"cat\", \"dog\", \"bird\"]
 ";
 
 const FEW: &str = "# beside net.prototxt

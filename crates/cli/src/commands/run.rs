@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::args::Common;
 use crate::console;
-use crate::network::{Network, SourceArgs};
+use crate::network::{Network, SourceArgs, StateArgs};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -38,6 +38,9 @@ pub struct RunArgs {
     /// The network that tensors without one belong to: a zoo name or a description [default: by their shapes]
     #[arg(long = "model", value_name = "NET")]
     pub model: Option<String>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub state: StateArgs,
     /// Numbers for an input (.npy)
     #[arg(long = "input", value_name = "NAME=FILE", required = true, value_parser = parse_named)]
     pub inputs: Vec<(String, PathBuf)>,
@@ -115,7 +118,8 @@ fn network(
     // What Keras keeps of weights depends on the network that it describes, so the two are read as one.
     let is_keras = |path: &Path| matches!(Kind::of(path), Ok(Some(Kind::Keras)));
     let together = args.weights.as_ref().filter(|file| is_keras(Path::new(&args.net)) && is_keras(file));
-    let source = SourceArgs { net: args.model.clone(), weights: together.cloned(), ..SourceArgs::default() };
+    let source =
+        SourceArgs { net: args.model.clone(), weights: together.cloned(), state: args.state.clone() };
     let named = source.find(&args.net, None).map(Network::of);
     // A network from the zoo is made for the image; others are fitted to it below.
     let mut network = match (named, image) {

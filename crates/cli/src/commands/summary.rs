@@ -7,7 +7,7 @@ use ocellus::{Graph, Options, Plan, Summary};
 use serde_json::{Value, json};
 
 use crate::args::Common;
-use crate::network::{SourceArgs, parse_input};
+use crate::network::{SourceArgs, StateArgs, parse_input};
 use crate::{console, words};
 
 const EXAMPLE: &str = "\
@@ -38,6 +38,9 @@ pub struct SummaryArgs {
     /// The network that tensors without one belong to: a zoo name or a description [default: by their shapes]
     #[arg(long = "model", value_name = "NET")]
     pub model: Option<String>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub state: StateArgs,
 }
 
 /// Exact peak memory of plans for this machine, in bytes.
@@ -49,7 +52,7 @@ struct Planned {
 
 /// Summarises.
 pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
-    let source = SourceArgs { net: args.model.clone(), ..SourceArgs::default() };
+    let source = SourceArgs { net: args.model.clone(), state: args.state.clone(), weights: None };
     let find = |word: &str| -> anyhow::Result<Graph> { Ok(source.find(word, args.input)?.graph) };
     let net = match (&args.net, args.compare.as_deref()) {
         (_, Some([a, b])) => return print_comparison([a, b], &compare(&find(a)?, &find(b)?), common),

@@ -109,7 +109,8 @@ impl Preparation {
     pub fn apply(&self, found: &mut Found) -> Result<(), LoadError> {
         if let Some(classes) = &self.classes {
             found.classes = classes.clone();
-            check_labels(found, Path::new("the classes"))?;
+            check_labels(found, Path::new("the classes"))
+                .map_err(|cause| LoadError::Setting(cause.to_string()))?;
         }
         if let Some(file) = &self.labels {
             found.classes = read_labels(file)?;
