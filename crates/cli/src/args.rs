@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use ocellus::Options;
 
 use crate::commands::{
-    bench, compare, convert, data, explain, predict, pull, report, run, summary, train, val,
+    bench, compare, convert, data, embed, explain, predict, pull, report, run, summary, train, val,
 };
 
 /// Convolutional networks: train them on images, see what they are, run them.
@@ -66,6 +66,8 @@ pub enum Command {
     Data(data::DataCommandArgs),
     /// Classify pictures
     Predict(predict::PredictArgs),
+    /// Write what a network makes of images, as vectors
+    Embed(embed::EmbedArgs),
     /// Show what a network is: layers, shapes, parameters, cost, memory
     Summary(summary::SummaryArgs),
     /// Say how a network's numbers come about: a layer, or a question such as "bottleneck"

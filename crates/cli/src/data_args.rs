@@ -15,11 +15,19 @@ pub struct DataArgs {
     /// Divide into train and val as this file of a run (split.json) says
     #[arg(long, value_name = "FILE")]
     pub split: Option<String>,
+    /// Divide by whole classes: no class is in both training and validation images
+    #[arg(long)]
+    pub disjoint_classes: bool,
 }
 
 impl DataArgs {
     /// The same for the library.
     pub fn handling(&self) -> Handling {
-        Handling { max_bad: self.max_bad, exclude: self.exclude.clone(), split: self.split.clone() }
+        Handling {
+            max_bad: self.max_bad,
+            exclude: self.exclude.clone(),
+            split: self.split.clone(),
+            disjoint_classes: self.disjoint_classes,
+        }
     }
 }

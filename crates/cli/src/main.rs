@@ -10,6 +10,7 @@ mod console;
 mod data_args;
 mod memory;
 mod network;
+mod pair_args;
 mod pictures;
 mod practice;
 mod progress;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => commands::compare::run(args, &common),
         Command::Data(args) => commands::data::run(args, &common),
         Command::Explain(args) => commands::explain::run(args, &common),
+        Command::Embed(args) => commands::embed::run(args, &common),
         Command::Predict(args) => commands::predict::run(args, &common),
         Command::Summary(args) => commands::summary::run(args, &common),
         Command::Run(args) => commands::run::run(args, &common),

@@ -103,11 +103,11 @@ impl Watch for Display {
         }
         let memory = memory::peak().map_or("?".into(), words::bytes);
         self.say(&format!(
-            "epoch {}/{}  loss {:.3}  top1 {}  lr {:.4}  {:.0} img/s  mem {memory}  eta {}",
+            "epoch {}/{}  loss {:.3}  {}  lr {:.4}  {:.0} img/s  mem {memory}  eta {}",
             epoch.epoch,
             self.epochs,
             epoch.loss,
-            words::percent(epoch.top1),
+            told(epoch),
             epoch.lr,
             time.images_per_second,
             words::clock(self.seconds_left(epoch.epoch))
@@ -125,4 +125,13 @@ impl Watch for Display {
             None => print(),
         }
     }
+}
+
+/// How much of validation was right.
+fn told(epoch: &EpochRecord) -> String {
+    let top1 = words::percent(epoch.top1);
+    let Some(pairs) = &epoch.pairs else { return format!("top1 {top1}") };
+    let classes =
+        pairs.class_top1.map(|share| format!("  top1 {}", words::percent(share))).unwrap_or_default();
+    format!("pairs {top1}  eer {:.2}%{classes}", 100.0 * pairs.eer)
 }

@@ -232,6 +232,32 @@ impl Dataset {
         Ok(())
     }
 
+    /// A division in which no class is in both splits: the share `fraction` of the classes, at least two, validates, drawn
+    /// by seed; see [`Dataset::divide`].
+    ///
+    /// # Errors
+    /// There are fewer than four classes with images.
+    pub fn lists_by_class(&self, fraction: f64, seed: u64) -> Result<SplitLists, DataError> {
+        let all = || self.train.samples().iter().chain(self.val.samples());
+        let mut classes: Vec<u32> = all().map(|sample| sample.class).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        let count = classes.len();
+        if count < 4 {
+            return Err(DataError::Setting(format!(
+                "classes that differ between training and validation need at least four in all, two for each; the data \
+                 has images of {count}"
+            )));
+        }
+        Rng::new(seed, Stream::Classes, 0, 0).shuffle(&mut classes);
+        classes.truncate(((count as f64 * fraction).round() as usize).clamp(2, count - 2));
+        let names = |validates: bool| {
+            let own = all().filter(|sample| classes.contains(&sample.class) == validates);
+            own.map(|sample| sample.name.clone()).collect()
+        };
+        Ok(SplitLists { train: names(false), val: names(true) })
+    }
+
     /// The built-in digits: 1,797 grey 8x8 images of handwritten digits, 80 % of each class for training.
     ///
     /// "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, UCI Machine Learning
@@ -270,4 +296,24 @@ pub(crate) fn draw_validation(samples: &[Sample], classes: usize, fraction: f64,
         members[..count].iter().for_each(|&index| chosen[index] = true);
     }
     chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_class_is_on_both_sides() {
+        let mut set = Dataset::digits(0).unwrap();
+        let whole = set.train.len() + set.val.len();
+        let lists = set.lists_by_class(0.3, 1).unwrap();
+        assert_eq!(lists, set.lists_by_class(0.3, 1).unwrap());
+        assert_ne!(lists, set.lists_by_class(0.3, 2).unwrap());
+        set.divide(&lists).unwrap();
+        let has = |split: &Split| split.class_counts().iter().map(|&n| n > 0).collect::<Vec<_>>();
+        let (train, val) = (has(&set.train), has(&set.val));
+        assert_eq!(val.iter().filter(|&&has| has).count(), 3);
+        assert!(train.iter().zip(&val).all(|(train, val)| train != val), "{train:?} {val:?}");
+        assert_eq!(set.train.len() + set.val.len(), whole);
+    }
 }

@@ -11,6 +11,7 @@
 mod alter;
 mod augment;
 mod check;
+mod companions;
 mod dataset;
 mod decode;
 mod error;
@@ -26,6 +27,7 @@ mod statistics;
 pub use alter::{Alter, Policy};
 pub use augment::{Augment, AugmentKind, RandomPlace};
 pub use check::{BadImage, DataReport, Group, Pair, PartReport, Place, check};
+pub use companions::{Companions, Grouping, Place as GroupPlace};
 pub use dataset::{Content, Dataset, LabelledImage, OpenOptions, SplitLists};
 pub use error::{DataError, DecodeError};
 pub use image::{Image, ImageView};

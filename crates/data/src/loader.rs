@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 
 use crate::alter::Alter;
 use crate::augment::{Augment, RandomPlace};
+use crate::companions::{Companions, Grouping, Place};
 use crate::error::DataError;
 use crate::image::ImageView;
 use crate::preprocess::{Preprocess, Preprocessor};
@@ -36,8 +37,10 @@ pub struct LoaderConfig {
     pub augment: Augment,
     /// Changes to colours and shape besides; none for validation.
     pub alter: Alter,
-    /// Images in a batch, at least 1.
+    /// Images in a batch (groups of them, if they are grouped), at least 1.
     pub batch: usize,
+    /// Whether each image brings others along.
+    pub grouping: Grouping,
     /// Whether each epoch has a random order.
     pub shuffle: bool,
     /// Whether a last batch that is not full is left out.
@@ -63,6 +66,7 @@ impl LoaderConfig {
             augment: Augment::default(),
             alter: Alter::default(),
             batch,
+            grouping: Grouping::Single,
             shuffle: false,
             drop_last: false,
             seed: 0,
@@ -75,6 +79,13 @@ impl LoaderConfig {
     #[must_use]
     pub fn altered(mut self, alter: Alter) -> Self {
         self.alter = alter;
+        self
+    }
+
+    /// The same with companions for each image.
+    #[must_use]
+    pub fn grouped(mut self, grouping: Grouping) -> Self {
+        self.grouping = grouping;
         self
     }
 
@@ -98,7 +109,8 @@ impl LoaderConfig {
         self.augment.validate()?;
         self.alter.validate()?;
         let fault = |message: String| Err(DataError::Setting(message));
-        let values = self.batch.checked_mul(self.preprocess.output_len());
+        let images = self.batch.checked_mul(self.grouping.images());
+        let values = images.and_then(|images| images.checked_mul(self.preprocess.output_len()));
         if self.batch == 0 || values.is_none_or(|v| v > MAX_BATCH_VALUES) {
             let len = self.preprocess.output_len();
             return fault(format!("a batch of {} images of {len} values cannot be made", self.batch));
@@ -117,6 +129,9 @@ impl LoaderConfig {
 }
 
 /// A batch of inputs and their labels. Dropping it gives its buffers back to the loader.
+///
+/// Grouped images stand in as many blocks as a group has: first the leading image of each group, then the second of each,
+/// and so on.
 #[derive(Debug)]
 pub struct Batch {
     /// (N, C, H, W), normalised; N is `count`.
@@ -168,6 +183,7 @@ struct Maker {
     sampler: Sampler,
     epoch: u32,
     order: Vec<u32>,
+    companions: Option<Companions>,
     pool: Arc<Pool>,
 }
 
@@ -180,12 +196,12 @@ impl Maker {
         stop: &AtomicBool,
     ) -> Option<Result<Batch, DataError>> {
         let mut buffers = lock(&self.pool.spare).pop().unwrap_or_default();
-        let ids = &self.order[self.sampler.range(index)];
+        let ids = self.ids(index);
         let length = self.config.preprocess.output_len();
         buffers.images.resize(ids.len() * length, 0.0);
         buffers.labels.clear();
         buffers.ids.clear();
-        buffers.ids.extend_from_slice(ids);
+        buffers.ids.extend_from_slice(&ids);
         let Buffers { images, labels, ids } = buffers;
         let pool = self.pool.clone();
         let mut batch = Batch { count: ids.len(), images, labels, ids, index, pool };
@@ -199,6 +215,22 @@ impl Maker {
             batch.labels.push(self.split.samples()[id as usize].class as f32);
         }
         Some(Ok(batch))
+    }
+
+    /// The images of a batch, block by block.
+    fn ids(&self, index: usize) -> Vec<u32> {
+        let range = self.sampler.range(index);
+        let mut ids = self.order[range.clone()].to_vec();
+        let Some(companions) = &self.companions else { return ids };
+        let (seed, epoch, grouping) = (self.config.seed, self.epoch, self.config.grouping);
+        let draw = |(group, &lead): (usize, &u32)| {
+            companions.draw(grouping, lead, Place { seed, epoch, group: group as u32 })
+        };
+        let groups: Vec<Vec<u32>> = range.clone().zip(&self.order[range]).map(draw).collect();
+        for other in 0..grouping.images() - 1 {
+            ids.extend(groups.iter().map(|group| group[other]));
+        }
+        ids
     }
 
     fn make_one(&self, id: u32, preprocessor: &mut Preprocessor, out: &mut [f32]) -> Result<(), DataError> {
@@ -272,8 +304,12 @@ impl Loader {
         let sampler = config.sampler(split.len());
         let batches = sampler.batches();
         let pool = Arc::new(Pool { spare: Mutex::default(), keep: config.prefetch + config.threads + 2 });
-        let maker =
-            Maker { order: sampler.order(epoch), split, config: config.clone(), sampler, epoch, pool };
+        let companions = match config.grouping {
+            Grouping::Single => None,
+            _ => Some(Companions::of(&split)?),
+        };
+        let order = sampler.order(epoch);
+        let maker = Maker { order, split, config: config.clone(), sampler, epoch, companions, pool };
         let slots = (0..config.prefetch).map(|_| None).collect();
         let shared = Arc::new(Shared {
             maker,

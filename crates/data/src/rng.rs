@@ -29,6 +29,10 @@ pub enum Stream {
     Alter = 7,
     /// Inputs that a network is tried with.
     Trial = 8,
+    /// The other images of one pair or triplet in one epoch.
+    Companions = 9,
+    /// Which classes validate, where whole classes do.
+    Classes = 10,
 }
 
 /// A counter-based generator for one (seed, stream, epoch, sample).

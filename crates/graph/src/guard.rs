@@ -31,11 +31,21 @@ pub(crate) fn refuse_probabilities(graph: &Graph, op: &Op, inputs: &[ValueId]) -
     };
     match inputs.first() {
         Some(&value) if holds_probabilities(graph, value) => Err(format!(
-            "this loss applies the {function} itself and expects logits, but {} already holds probabilities; give \
-             it the value before the softmax or sigmoid",
-            graph.value(value).name
+            "this loss applies the {function} itself and expects logits, but {} already holds {}",
+            graph.value(value).name,
+            cure(graph, value)
         )),
         _ => Ok(()),
+    }
+}
+
+/// What `value` holds, and what to hand over instead.
+fn cure(graph: &Graph, value: ValueId) -> &'static str {
+    match graph.producer(value).map(|node| &graph.node(node).op) {
+        Some(Op::Binary(_)) => {
+            "a mix of probabilities; mix the values before each softmax or sigmoid, and give it that"
+        }
+        _ => "probabilities; give it the value before the softmax or sigmoid",
     }
 }
 

@@ -79,7 +79,7 @@ pub use ocellus_graph::{
     BatchNormSpec, Builder, Conv, ConvTranspose, Cost, Dense, Distribution, Fan, Gradients, Graph,
     GraphError, Init, Layers, Loss, Node, NodeId, NodeSummary, Op, Output, Param, ParamId, ParamSpec,
     ParameterCounts, ReceptiveField, Request, Role, Source, Summary, TrainingOptions, Value, ValueId,
-    differentiate, holds_probabilities, initialise,
+    differentiate, from_text, holds_probabilities, initialise, to_text,
 };
 pub use ocellus_tensor::{Padding, Rounding, Shape, Tensor, TensorError, Weights, Window};
 pub use ocellus_train::{Trainer, TrainerOptions};
@@ -105,13 +105,14 @@ pub mod formats {
 /// Runs on image folders: settings, the loop, checkpoints, validation and prediction.
 pub mod train {
     pub use ocellus_train::{
-        Assessment, Attention, BUILT_IN, Bin, Calibration, Choices, Clip, EpochRecord, EpochTime, Guess,
-        Handling, Images, Item, LABEL, Optimiser, Outcome, Practice, Predictor, Prepared, Preset, RateCurve,
-        RatePoint, Rule, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TARGET, TrainConfig,
-        TrainError, Validator, View, Watch, begin, division_of, find_rate, kind_of, match_classes,
-        preprocess_of, resume, start, was_stopped, with_scores,
+        Assessment, Attention, BUILT_IN, Bin, Calibration, Choices, Clip, Compared, EMBEDDING, Embedder,
+        Embeddings, EpochRecord, EpochTime, Guess, Handling, Images, Item, LABEL, Optimiser, Outcome,
+        PairChoices, PairLoss, PairRecord, Pairs, Practice, Predictor, Prepared, Preset, RateCurve,
+        RatePoint, RocPoint, Rule, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TARGET,
+        TrainConfig, TrainError, Validator, Verification, View, Watch, begin, division_of, find_rate,
+        kind_of, match_classes, preprocess_of, resume, start, was_stopped, with_scores,
     };
-    pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, recipe, schedule, solver};
+    pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, neighbours, recipe, schedule, solver};
 }
 
 /// This machine: its instructions, its threads, and what it could do at best.

@@ -7,9 +7,9 @@ use ocellus_graph::initialise;
 use ocellus_tensor::Weights;
 
 use crate::TrainError;
+use crate::judge::Judge;
 use crate::prepare::{Choices, Prepared};
 use crate::stepper::{At, StepGraphs, StepSetup, Stepper};
-use crate::validate::Validator;
 use crate::watch::Watch;
 
 /// Share of a time limit that is planned for training and validation; the rest is for reading data and writing files.
@@ -77,8 +77,9 @@ impl Prepared {
         let mut stepper = Stepper::new(&net, setup, config.seed, options)?;
         let weights = initialise(&net, config.seed);
         stepper.load(&weights, &Weights::new())?;
-        let images = vec![0.0; setup.part * config.preprocess.output_len()];
-        let labels = vec![0.0; setup.part];
+        let count = setup.part * stepper.images();
+        let images = vec![0.0; count * config.preprocess.output_len()];
+        let labels = vec![0.0; count];
         let (mut step, mut begun) = (0, Instant::now());
         // The first step also packs weights and meets cold memory: it is not counted.
         while step <= TIMED_STEPS && (step < 2 || begun.elapsed().as_secs_f64() < TIMED_SECONDS) {
@@ -93,7 +94,7 @@ impl Prepared {
         let per_step = begun.elapsed().as_secs_f64() / (step - 1).max(1) as f64;
         let (train, val) = (self.images.train.len(), self.images.val.len());
         let batch = setup.part.min(val);
-        let mut validator = Validator::new(&net, batch, options)?;
+        let mut validator = Judge::new(self, batch, options)?;
         validator.load(&weights)?;
         validator.run_once();
         let begun = Instant::now();

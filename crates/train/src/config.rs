@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use ocellus_data::{Augment, Preprocess};
+use ocellus_data::{Augment, Grouping, Preprocess};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::handling::Handling;
 use crate::optimiser::Optimiser;
+use crate::pairs::Pairs;
 use crate::practice::Practice;
 use crate::run_folder::RunFolder;
 use crate::schedule::{Length, Schedule};
@@ -58,6 +59,9 @@ pub struct TrainConfig {
     pub preprocess: Preprocess,
     /// Random changes to training images.
     pub augment: Augment,
+    /// What is learned of pairs or triplets of images; without it the network classifies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<Pairs>,
     /// What the user added to the recipe.
     #[serde(default, skip_serializing_if = "Practice::is_default")]
     pub practice: Practice,
@@ -100,6 +104,14 @@ impl TrainConfig {
         self.optimiser.validate()?;
         self.schedule.validate()?;
         self.practice.validate(self.classes.len())?;
+        if let Some(pairs) = &self.pairs {
+            pairs.validate()?;
+            if self.practice.is_soft() {
+                return fault(
+                    "--mixup, --cutmix and --class-weights are for classes alone; leave them away with --loss".into(),
+                );
+            }
+        }
         self.preprocess.validate()?;
         Ok(self.augment.validate()?)
     }
@@ -113,11 +125,18 @@ impl TrainConfig {
             ema: self.practice.ema,
             soft: self.practice.is_soft(),
             frozen_statistics: self.practice.freeze_statistics,
+            pairs: self.pairs,
             ..StepSetup::new(self.batch / self.accumulate, self.optimiser)
         }
     }
 
-    /// The run's length on `images` training images; a last batch that is not full is left out.
+    /// How many images go into the network together.
+    pub fn grouping(&self) -> Grouping {
+        self.pairs.map_or(Grouping::Single, |pairs| pairs.grouping())
+    }
+
+    /// The run's length on `images` training images, each of which leads a pair or triplet where those are trained; a last
+    /// batch that is not full is left out.
     pub fn length(&self, images: usize) -> Length {
         Length { steps_per_epoch: images / self.batch, epochs: self.epochs }
     }
@@ -183,6 +202,7 @@ mod tests {
             optimiser: Optimiser::sgd(5e-4),
             preprocess: Preprocess::new(1, [8, 8]),
             augment: Augment { kind: AugmentKind::PadCrop { pad: 1 }, flip: false },
+            pairs: None,
             practice: Practice::default(),
             time_limit: None,
             handling: Handling { max_bad: Some(0.5), ..Handling::default() },
@@ -214,6 +234,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn pairs_come_back_too() {
+        let said = crate::PairChoices { loss: Some(crate::PairLoss::Joint), ..Default::default() };
+        let config = TrainConfig { pairs: said.resolve(None).unwrap(), ..sample() };
+        let text = config.to_toml().unwrap();
+        assert_eq!(TrainConfig::from_toml(&text, Path::new("c")).unwrap(), config, "{text}");
+        assert_ne!(config.identity().unwrap(), sample().identity().unwrap());
+        let practice = Practice { mixup: Some(0.2), ..Practice::default() };
+        let mixed = TrainConfig { practice, ..config };
+        assert!(mixed.validate().unwrap_err().to_string().contains("--mixup"));
     }
 
     #[test]

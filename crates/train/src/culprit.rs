@@ -8,7 +8,8 @@ use ocellus_graph::{Graph, Request, ValueId, differentiate};
 use ocellus_tensor::Weights;
 
 use crate::TrainError;
-use crate::stepper::{LABEL, StepGraphs, StepSetup, TARGET, image_input};
+use crate::feed::Feed;
+use crate::stepper::{StepGraphs, StepSetup, TARGET};
 
 /// One part of a step, as it was fed.
 pub(crate) struct Fed<'a> {
@@ -30,7 +31,6 @@ pub(crate) fn find(
     if fed.images.iter().any(|x| !x.is_finite()) {
         return Ok(Some("the images themselves".into()));
     }
-    let image = image_input(net)?;
     let training = StepGraphs::training_form(net, setup)?;
     let forward: Vec<(String, ValueId)> = training
         .nodes()
@@ -39,14 +39,14 @@ pub(crate) fn find(
             node.outputs.iter().map(|&value| (format!("{} ({})", node.name, node.op.name()), value))
         })
         .collect();
-    if let Some(name) = first_broken(training.clone(), forward, weights, &image, fed, options)? {
+    if let Some(name) = first_broken(training.clone(), forward, weights, fed, options)? {
         return Ok(Some(format!("layer {name}")));
     }
     let found = differentiate(&training, &Request::default())?;
     // Gradients are computed from the last layer to the first.
     let gradients = found.params.iter().rev();
     let named = gradients.map(|&(id, value)| (found.graph.param(id).name.clone(), value)).collect();
-    let broken = first_broken(found.graph.clone(), named, weights, &image, fed, options)?;
+    let broken = first_broken(found.graph.clone(), named, weights, fed, options)?;
     Ok(broken.map(|name| format!("the gradient of {name}")))
 }
 
@@ -55,18 +55,17 @@ fn first_broken(
     mut graph: Graph,
     named: Vec<(String, ValueId)>,
     weights: &Weights,
-    image: &str,
     fed: &Fed,
     options: &Options,
 ) -> Result<Option<String>, TrainError> {
+    let feed = Feed::of(&graph)?;
     let outputs: Vec<String> = (0..named.len()).map(|index| format!("watched {index}")).collect();
     for (output, &(_, value)) in outputs.iter().zip(&named) {
         graph.add_output(output.clone(), value);
     }
     let mut session = Session::new(&graph, options)?;
     session.load(weights)?;
-    session.set_input(image, fed.images)?;
-    session.set_input(LABEL, fed.labels)?;
+    feed.set(&mut session, fed.images, fed.labels)?;
     if let Some(targets) = fed.targets {
         session.set_input(TARGET, targets)?;
     }

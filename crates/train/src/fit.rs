@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{Checkpoint, Identity};
 use crate::culprit::{self, Fed};
-use crate::metrics::Metrics;
+use crate::judge::{Judge, Judged};
 use crate::mix::BatchMixer;
 use crate::origin::Origin;
 use crate::prepare::Prepared;
@@ -30,7 +30,6 @@ use crate::run_folder::RunFolder;
 use crate::schedule::Length;
 use crate::schedule::Schedule;
 use crate::stepper::{At, Seen, Stepper};
-use crate::validate::Validator;
 use crate::watch::{Start, StepReport, Watch};
 use crate::{Outcome, TrainError};
 
@@ -47,7 +46,7 @@ pub(crate) struct Fit<'a> {
     net: Graph,
     stepper: Stepper,
     mixer: Option<BatchMixer>,
-    validator: Validator,
+    validator: Judge,
     /// When this process has to stop.
     deadline: Option<Instant>,
     length: Length,
@@ -112,7 +111,7 @@ impl<'a> Fit<'a> {
         let shaped = config.practice.shape(net)?;
         let mut stepper = Stepper::new(&shaped, config.step(), config.seed, options)?;
         stepper.load(&beginning.weights, &beginning.state)?;
-        let validator = Validator::new(net, config.step().part.min(images.val.len()), options)?;
+        let validator = Judge::new(prepared, config.step().part.min(images.val.len()), options)?;
         let metrics = std::fs::read_to_string(run.metrics()).unwrap_or_default();
         let step = beginning.progress.step;
         Ok(Fit {
@@ -203,6 +202,7 @@ impl<'a> Fit<'a> {
         let loading =
             LoaderConfig::training(config.preprocess.clone(), config.augment, setup.part, config.seed)
                 .altered(config.practice.alter())
+                .grouped(config.grouping())
                 .with_threads_for(train);
         Ok(Loader::start(train.clone(), &loading, self.progress.epochs() as u32, step * setup.parts)?)
     }
@@ -379,8 +379,8 @@ impl<'a> Fit<'a> {
     fn close_epoch(&mut self) -> Result<(), TrainError> {
         let time = self.stopwatch.stop();
         let weights = self.stepper.judged();
-        let metrics = self.validate(&weights)?;
-        let record = self.record(&metrics);
+        let judged = self.validate(&weights)?;
+        let record = self.record(&judged);
         if !record.loss.is_finite() {
             let at = At { step: self.progress.step - 1, rate: record.lr };
             return Err(self.diverged(format!("the validation loss is {}", record.loss), at));
@@ -389,8 +389,7 @@ impl<'a> Fit<'a> {
         self.progress.finish_epoch(record.clone());
         self.times.push(Some(time));
         if is_best {
-            let classes = &self.prepared.config.classes;
-            self.detail = json!({"classes": metrics.report(classes), "confusion": metrics.confusion()});
+            self.detail = judged.detail;
             let model = self.model(weights, &record);
             model.save(self.run.best()).map_err(|cause| self.unsaved(cause))?;
         }
@@ -403,14 +402,12 @@ impl<'a> Fit<'a> {
         Ok(())
     }
 
-    fn validate(&mut self, weights: &Weights) -> Result<Metrics, TrainError> {
-        let Prepared { config, images, .. } = self.prepared;
-        let classes: Vec<usize> = (0..config.classes.len()).collect();
+    fn validate(&mut self, weights: &Weights) -> Result<Judged, TrainError> {
         self.validator.load(weights)?;
-        self.validator.measure(&images.val, &config.preprocess, &classes)
+        self.validator.measure(self.prepared)
     }
 
-    fn record(&self, metrics: &Metrics) -> EpochRecord {
+    fn record(&self, judged: &Judged) -> EpochRecord {
         let (train_loss, train_top1) = self.progress.means();
         let last = self.progress.step.saturating_sub(1);
         EpochRecord {
@@ -419,9 +416,10 @@ impl<'a> Fit<'a> {
             lr: self.rate_at(last),
             train_loss,
             train_top1,
-            loss: metrics.loss(),
-            top1: metrics.top1(),
-            top5: metrics.top5(),
+            loss: judged.loss,
+            top1: judged.top1,
+            top5: judged.top5,
+            pairs: judged.pairs,
         }
     }
 

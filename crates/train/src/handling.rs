@@ -23,6 +23,9 @@ pub struct Handling {
     /// A file that says which images train and which validate: a run's `split.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
+    /// No class is in both training and validation images.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub disjoint_classes: bool,
 }
 
 impl Handling {
@@ -38,6 +41,7 @@ impl Handling {
             max_bad: self.max_bad.or(other.max_bad),
             exclude: self.exclude.or(other.exclude),
             split: self.split.or(other.split),
+            disjoint_classes: self.disjoint_classes || other.disjoint_classes,
         }
     }
 

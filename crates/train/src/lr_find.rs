@@ -63,6 +63,7 @@ pub fn find_rate(prepared: &Prepared, steps: usize, options: &Options) -> Result
     let train = &prepared.images.train;
     let loading = LoaderConfig::training(config.preprocess.clone(), config.augment, setup.part, config.seed)
         .altered(config.practice.alter())
+        .grouped(config.grouping())
         .with_threads_for(train);
     let mut mixer = prepared.mixer()?;
     let mut batches = endless(train.clone(), loading);

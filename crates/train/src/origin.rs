@@ -1,26 +1,36 @@
-//! What does a run begin with: a network of the zoo, or a model that has learned before?
+//! What does a run begin with: a network of the zoo, one that is described in a file, or a model that has learned before?
+
+use std::path::Path;
 
 use ocellus_data::Preprocess;
-use ocellus_formats::{MatchReport, Model, fit_weights, match_report};
-use ocellus_graph::{Graph, Op, initialise};
+use ocellus_formats::{FormatError, Kind, MatchReport, Model, fit_weights, match_report};
+use ocellus_graph::{Graph, Op, from_text, initialise};
 use ocellus_tensor::Weights;
 use ocellus_zoo as zoo;
 
 use crate::TrainError;
+use crate::pairs::Pairs;
 use crate::predict::preprocess_of;
-use crate::validate::with_scores;
+use crate::towers::tower;
+use crate::validate::{OUTPUT, with_scores};
 
 /// A network to train.
 pub(crate) enum Origin {
     /// By its name in the zoo.
     Zoo(String),
+    /// A network in its text form, and the file it came from.
+    Text(String, Box<Graph>),
     /// A model's file, its network ending in logits.
     Model(String, Box<Model>),
 }
 
 impl Origin {
-    /// What `word` means: a name in the zoo, or the file of a model of this program.
+    /// What `word` means: a name in the zoo, a file that describes a network in its text form, or the file of a model of
+    /// this program.
     pub fn of(word: &str) -> Result<Origin, TrainError> {
+        if Path::new(word).is_file() && Kind::of(word)? == Some(Kind::Text) {
+            return Ok(Origin::Text(word.into(), Box::new(described(word)?)));
+        }
         if !word.ends_with(".safetensors") {
             // A wrong name should not wait for a large data set to be read.
             zoo::default_input(word)?;
@@ -34,7 +44,7 @@ impl Origin {
     /// The word it was found by.
     pub fn name(&self) -> &str {
         match self {
-            Origin::Zoo(name) | Origin::Model(name, _) => name,
+            Origin::Zoo(name) | Origin::Text(name, _) | Origin::Model(name, _) => name,
         }
     }
 
@@ -42,6 +52,7 @@ impl Origin {
     pub fn channels(&self) -> Option<usize> {
         match self {
             Origin::Zoo(_) => None,
+            Origin::Text(_, graph) => image_of(graph).map(|[_, channels, ..]| channels),
             Origin::Model(_, model) => image_of(&model.graph).map(|[_, channels, ..]| channels),
         }
     }
@@ -52,6 +63,7 @@ impl Origin {
             Origin::Zoo(name) => {
                 zoo::default_input(name).ok().and_then(|shape| <[usize; 4]>::try_from(shape.dims()).ok())
             }
+            Origin::Text(_, graph) => image_of(graph),
             Origin::Model(_, model) => image_of(&model.graph),
         };
         image.map_or([224; 2], |[_, _, height, width]| [height, width].map(|side| side as u32))
@@ -65,29 +77,46 @@ impl Origin {
         }
     }
 
-    /// The network for so many classes and images `[channels, height, width]`.
-    pub fn network(&self, classes: usize, input: [usize; 3]) -> Result<Graph, TrainError> {
+    /// What it was described to learn of pairs or triplets, if it was.
+    pub fn pairs(&self) -> Option<Pairs> {
         match self {
+            Origin::Zoo(name) => Pairs::of_network(&zoo::build(name, &zoo::Options::default()).ok()?),
+            Origin::Text(_, graph) => Pairs::of_network(graph),
+            Origin::Model(..) => None,
+        }
+    }
+
+    /// The network for so many classes and images `[channels, height, width]`; for pairs one tower of it, which gives
+    /// embeddings.
+    pub fn network(
+        &self,
+        classes: usize,
+        pairs: Option<&Pairs>,
+        input: [usize; 3],
+    ) -> Result<Graph, TrainError> {
+        let width = pairs.map_or(classes, |pairs| pairs.embedding);
+        // Of a network that is described with its towers, one.
+        let one = |graph: &Graph| match pairs {
+            Some(_) => graph.prune(&[OUTPUT]),
+            None => Ok(graph.clone()),
+        };
+        let net = match self {
             Origin::Zoo(name) => {
-                Ok(zoo::build(name, &zoo::Options::default().with_classes(classes).with_input(input))?)
+                one(&zoo::build(name, &zoo::Options::default().with_classes(width).with_input(input))?)?
             }
-            Origin::Model(_, model) => {
-                let mut graph = model.graph.clone();
-                let output = graph.find_output("output").map(|output| graph.shape(output).clone());
-                if output.and_then(|shape| shape.get(1).copied()) != Some(classes) {
-                    graph = graph.replace_head(classes)?;
-                }
-                let name = graph.inputs().first().map(|&id| graph.value(id).name.clone()).unwrap_or_default();
-                let [channels, height, width] = input;
-                Ok(graph.with_batch(1)?.with_input(&name, [1, channels, height, width])?)
-            }
+            Origin::Text(_, graph) => fitted(&one(graph)?, width, input)?,
+            Origin::Model(_, model) => fitted(&one(&model.graph)?, width, input)?,
+        };
+        match pairs {
+            Some(pairs) => Ok(tower(&net, pairs, classes)?),
+            None => Ok(net),
         }
     }
 
     /// How the model's tensors meet `net`, if this is a model.
     pub fn report(&self, net: &Graph) -> Option<MatchReport> {
         match self {
-            Origin::Zoo(_) => None,
+            Origin::Zoo(_) | Origin::Text(..) => None,
             Origin::Model(_, model) => Some(match_report(net, &model.weights)),
         }
     }
@@ -99,6 +128,37 @@ impl Origin {
             weights.extend(fit_weights(net, model.weights.clone()).0);
         }
         weights
+    }
+}
+
+/// The network for so many classes and images `[channels, height, width]`.
+fn fitted(graph: &Graph, classes: usize, input: [usize; 3]) -> Result<Graph, TrainError> {
+    let mut graph = graph.clone();
+    let output = graph.find_output(OUTPUT).map(|output| graph.shape(output).clone());
+    if output.and_then(|shape| shape.get(1).copied()) != Some(classes) {
+        graph = graph.replace_head(classes)?;
+    }
+    let image = graph.inputs().iter().find(|&&id| graph.shape(id).rank() == 4);
+    let name = image.map(|&id| graph.value(id).name.clone()).unwrap_or_default();
+    let [channels, height, width] = input;
+    Ok(graph.with_batch(1)?.with_input(&name, [1, channels, height, width])?)
+}
+
+/// The network that the file `path` describes in its text form.
+///
+/// One with losses of its own stays as it is; any other is to end in logits.
+fn described(path: &str) -> Result<Graph, TrainError> {
+    let fault = |cause: String, next: &str| FormatError::malformed(path, cause, next);
+    let text = std::fs::read_to_string(path)
+        .map_err(|cause| TrainError::io(Path::new(path), "cannot be read", cause))?;
+    let graph = from_text(&text).map_err(|cause| fault(cause.to_string(), "mend that line"))?;
+    if image_of(&graph).is_none() {
+        let next = "give it one: input NAME (1, CHANNELS, HEIGHT, WIDTH)";
+        return Err(fault("the network has no input of images".into(), next).into());
+    }
+    match graph.losses().is_empty() && graph.find_output(OUTPUT).is_none() {
+        true => logits_of(&graph),
+        false => Ok(graph),
     }
 }
 

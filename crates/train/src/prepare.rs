@@ -1,6 +1,6 @@
 //! From what the user said to a run that is fully decided: data opened, network built, every setting resolved.
 
-use ocellus_data::{Fit, Preprocess, statistics};
+use ocellus_data::{Companions, Fit, Preprocess, statistics};
 use ocellus_graph::Graph;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use crate::config::{BUILT_IN, TrainConfig};
 use crate::handling::{Handling, crop_note};
 use crate::optimiser::Optimiser;
 use crate::origin::Origin;
+use crate::pairs::{PairChoices, Pairs};
 use crate::practice::Practice;
 use crate::preset::Preset;
 use crate::recipe::{self, Facts, OptimiserKind, ScheduleConstants, ScheduleKind};
@@ -74,6 +75,9 @@ pub struct Choices {
     /// What to leave out of the data, and how much of it may be bad.
     #[serde(default)]
     pub handling: Handling,
+    /// What is to be learned of pairs or triplets of images.
+    #[serde(default)]
+    pub pairs: PairChoices,
 }
 
 impl Choices {
@@ -108,6 +112,7 @@ impl Choices {
             checkpoint_steps: self.checkpoint_steps.or(other.checkpoint_steps),
             fit: self.fit.or(other.fit),
             handling: self.handling.or(other.handling),
+            pairs: self.pairs.or(other.pairs),
         }
     }
 }
@@ -148,11 +153,17 @@ impl Prepared {
             (None, Some(size)) if start.channels().is_none() => size,
             _ => start.size(),
         };
-        let net = start
-            .network(images.train.classes().len(), [kind.channels, size[0] as usize, size[1] as usize])?;
+        let pairs = choices.pairs.resolve(start.pairs())?;
+        let net = start.network(
+            images.train.classes().len(),
+            pairs.as_ref(),
+            [kind.channels, size[0] as usize, size[1] as usize],
+        )?;
         let normalised = recipe::is_normalised(&net);
         let facts = Facts { kind, images: images.train.len(), size, normalised };
-        let mut config = resolve(choices, source, start.name().to_string(), &facts, &images)?;
+        let mut config =
+            TrainConfig { pairs, ..resolve(choices, source, start.name().to_string(), &facts, &images)? };
+        config.lr *= joint_share(choices, pairs);
         if let Some(known) = start.preprocess()? {
             config.preprocess = Preprocess { size, fit: choices.fit.unwrap_or(known.fit), ..known };
         }
@@ -175,7 +186,8 @@ impl Prepared {
         require_images(&config.data, &images)?;
         let [height, width] = config.preprocess.size.map(|side| side as usize);
         let start = Origin::of(&config.model)?;
-        let net = start.network(config.classes.len(), [config.preprocess.channels, height, width])?;
+        let input = [config.preprocess.channels, height, width];
+        let net = start.network(config.classes.len(), config.pairs.as_ref(), input)?;
         Prepared::checked(config, images, net, None)
     }
 
@@ -186,7 +198,9 @@ impl Prepared {
         let source = Source { data, val_fraction, seed, handling: config.handling.clone() };
         let preprocess = config.preprocess.clone();
         let decided = resolve(choices, source, config.model.clone(), facts, &self.images)?;
-        self.config = TrainConfig { preprocess, ..decided };
+        let pairs = self.config.pairs;
+        let lr = decided.lr * joint_share(choices, pairs);
+        self.config = TrainConfig { preprocess, pairs, lr, ..decided };
         self.config.validate()
     }
 
@@ -198,6 +212,12 @@ impl Prepared {
     ) -> Result<Self, TrainError> {
         config.validate()?;
         config.practice.shape(&net)?;
+        if config.pairs.is_some() {
+            // Whether pairs can be made at all should not be found out after an epoch.
+            [&images.train, &images.val]
+                .into_iter()
+                .try_for_each(|split| Companions::of(split).map(|_| ()))?;
+        }
         if config.batch > images.train.len() {
             let there = images.train.len();
             return Err(TrainError::setting(format!(
@@ -246,9 +266,16 @@ fn resolve(
         optimiser: with_constants(recipe::optimiser(kind), choices)?,
         preprocess,
         augment,
+        pairs: None,
         practice: choices.practice.clone(),
         time_limit: choices.time_limit,
     })
+}
+
+/// The share of the recipe's rate where several losses pull at the same embedding.
+fn joint_share(choices: &Choices, pairs: Option<Pairs>) -> f64 {
+    let is_joint = pairs.is_some_and(|pairs| pairs.joint_weight.is_some());
+    if is_joint && choices.lr.is_none() { recipe::JOINT_SHARE } else { 1.0 }
 }
 
 /// The recipe's schedule with the constants that the user chose.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::schedule::Length;
+use crate::verify::PairRecord;
 
 /// A run's position and record; everything that a resumed run must know beside its parameters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,10 +43,14 @@ pub struct EpochRecord {
     pub train_top1: f64,
     /// Validation loss (without smoothing), in nats.
     pub loss: f64,
-    /// Share of validation images that were right, 0 to 1.
+    /// Share of validation images that were right, 0 to 1; where pairs are trained, of pairs that were told apart rightly.
     pub top1: f64,
-    /// Share of validation images whose class was among the first five, 0 to 1.
+    /// Share of validation images whose class was among the first five, 0 to 1; 1 where pairs are trained, which have two
+    /// answers.
     pub top5: f64,
+    /// What else is known of pairs, where they are trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairRecord>,
 }
 
 /// How long one epoch took. Kept out of checkpoints, so that the same run gives the same bytes.
@@ -119,6 +124,7 @@ mod tests {
             loss,
             top1,
             top5: 1.0,
+            pairs: None,
         }
     }
 

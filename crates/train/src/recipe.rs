@@ -23,6 +23,9 @@ use crate::source::Kind;
 /// The batch that rates are given for.
 const REFERENCE_BATCH: f64 = 128.0;
 
+/// Joint training adds two losses of classes to that of pairs; at the full rate embeddings of small digits ran away.
+pub(crate) const JOINT_SHARE: f64 = 0.2;
+
 /// Which optimiser, its constants left to the recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OptimiserKind {

@@ -10,6 +10,7 @@ use crate::config::TrainConfig;
 use crate::fit::{Beginning, Fit, identity_of};
 use crate::handling::excluded_csv;
 use crate::origin::Origin;
+use crate::pairs::{PairChoices, Pairs};
 use crate::practice::Practice;
 use crate::prepare::{Choices, Prepared};
 use crate::progress::EpochRecord;
@@ -238,6 +239,7 @@ fn first_conflict(choices: &Choices, config: &TrainConfig) -> Option<(&'static s
         .or_else(|| differs("--norm-decay", choices.norm_decay, !spares))
         .or_else(|| differs("--schedule", asked_schedule, config.schedule.name()))
         .or_else(|| differs("the schedule", Some(asked_constants.as_str()), &constants(&config.schedule)))
+        .or_else(|| other_pairs(&choices.pairs, config.pairs.as_ref()))
         .or_else(|| differs("--label-smoothing", choices.label_smoothing, config.label_smoothing))
         .or_else(|| differs("--size", choices.size, config.preprocess.size[0]))
         .or_else(|| differs("--fit", choices.fit.map(fit_name), fit_name(config.preprocess.fit)))
@@ -245,6 +247,20 @@ fn first_conflict(choices: &Choices, config: &TrainConfig) -> Option<(&'static s
         .or_else(|| differs("--seed", choices.seed, config.seed))
         .or_else(|| differs("--val-fraction", choices.val_fraction, config.val_fraction))
         .or_else(|| first_other_practice(&choices.practice, &config.practice))
+}
+
+/// The first thing that was asked about pairs and is not the run's.
+fn other_pairs(asked: &PairChoices, is: Option<&Pairs>) -> Option<(&'static str, String, String)> {
+    let number = |x: Option<f32>| x.map(|x| x.to_string());
+    let told = [
+        ("--loss", asked.loss.map(|l| l.name().to_string()), is.map(|is| is.loss.name().to_string())),
+        ("--margin", number(asked.margin), number(is.map(|is| is.margin))),
+        ("--embedding", asked.embedding.map(|n| n.to_string()), is.map(|is| is.embedding.to_string())),
+        ("--joint-weight", number(asked.joint_weight), number(is.and_then(|is| is.joint_weight))),
+        ("--unit-length", asked.unit_length.map(|b| b.to_string()), is.map(|is| is.unit_length.to_string())),
+    ];
+    let other = told.into_iter().find(|(_, asked, is)| asked.is_some() && asked != is);
+    other.map(|(option, asked, is)| (option, is.unwrap_or("absent".into()), asked.unwrap_or_default()))
 }
 
 fn fit_name(fit: ocellus_data::Fit) -> &'static str {

@@ -117,6 +117,16 @@ impl RunFolder {
         self.path.join("start.safetensors")
     }
 
+    /// The text form of the network that the run trains, if that was described in a file.
+    pub fn described(&self) -> PathBuf {
+        self.path.join("network.txt")
+    }
+
+    /// What the run began with, whatever is said on the command line later: the model, or the network.
+    pub fn origin(&self) -> Option<PathBuf> {
+        [self.begun_with(), self.described()].into_iter().find(|file| file.is_file())
+    }
+
     /// How the tensors of that model met the network, line by line.
     pub fn matched(&self) -> PathBuf {
         self.path.join("weights.txt")
@@ -195,8 +205,10 @@ fn numbered(number: usize) -> String {
 }
 
 fn results_csv(history: &[EpochRecord], times: &[Option<EpochTime>]) -> String {
-    let mut text = String::from(
-        "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,images_per_second,seconds\n",
+    let of_pairs = history.iter().any(|record| record.pairs.is_some());
+    let of_pairs = if of_pairs { "eer,auc,threshold,class_top1," } else { "" };
+    let mut text = format!(
+        "epoch,step,lr,train_loss,train_top1,val_loss,val_top1,val_top5,{of_pairs}images_per_second,seconds\n",
     );
     for (index, r) in history.iter().enumerate() {
         let _ = write!(
@@ -204,6 +216,10 @@ fn results_csv(history: &[EpochRecord], times: &[Option<EpochTime>]) -> String {
             "{},{},{},{:.6},{:.6},{:.6},{:.6},{:.6},",
             r.epoch, r.step, r.lr, r.train_loss, r.train_top1, r.loss, r.top1, r.top5
         );
+        if let Some(pairs) = &r.pairs {
+            let class_top1 = pairs.class_top1.map(|share| format!("{share:.6}")).unwrap_or_default();
+            let _ = write!(text, "{:.6},{:.6},{:.6},{class_top1},", pairs.eer, pairs.auc, pairs.threshold);
+        }
         let _ = match times.get(index).copied().flatten() {
             Some(time) => writeln!(text, "{:.1},{:.3}", time.images_per_second, time.seconds),
             None => writeln!(text, ","),
@@ -264,6 +280,7 @@ mod tests {
             loss: 1.0,
             top1: 0.25,
             top5: 1.0,
+            pairs: None,
         };
         let times = [None, Some(EpochTime { images_per_second: 12.5, seconds: 0.125 })];
         run.write_results(&[record(1), record(2)], &times).unwrap();

@@ -78,6 +78,18 @@ impl Source {
     ///
     /// Errors: nothing readable is there.
     pub fn dataset(&self) -> Result<Dataset, TrainError> {
+        let mut set = self.divided()?;
+        // A division that was written down stands.
+        if self.handling.disjoint_classes && self.handling.split.is_none() {
+            let lists = set.lists_by_class(self.val_fraction, self.seed)?;
+            set.divide(&lists)?;
+            set.drawn = true;
+        }
+        Ok(set)
+    }
+
+    /// The data as it is divided by itself or by seed.
+    fn divided(&self) -> Result<Dataset, TrainError> {
         let options = self.handling.options(self.val_fraction, self.seed)?;
         let path = Path::new(&self.data);
         if self.data == BUILT_IN || (self.data == "digits" && !path.exists()) {

@@ -10,15 +10,20 @@
 //! else is as with the whole batch, up to rounding.
 
 use ocellus_engine::{Options, Plan, Session};
-use ocellus_graph::{Graph, Request, TrainingOptions, differentiate};
+use ocellus_graph::ops::Accuracy;
+use ocellus_graph::{Graph, Op, Request, TrainingOptions, differentiate};
 use ocellus_tensor::Weights;
 
 use crate::TrainError;
 use crate::average::Averages;
+use crate::feed::Feed;
 pub use crate::gathered::Clip;
 use crate::gathered::Gathered;
 use crate::optimiser::{self, GRADIENT, Optimiser, RATE, STEP, append_accumulation, append_updates};
+use crate::pairs::Pairs;
 use crate::soft::with_soft_loss;
+use crate::towers::with_pair_losses;
+use crate::validate::OUTPUT;
 
 /// The input that [`Graph::with_classifier_loss`] adds for class indices.
 pub const LABEL: &str = "label";
@@ -26,7 +31,7 @@ pub const LABEL: &str = "label";
 pub const TARGET: &str = "target";
 /// The loss, and the accuracy beside it.
 const LOSS: &str = "loss";
-const TOP1: &str = "top1";
+pub(crate) const TOP1: &str = "top1";
 
 /// What a training step is made of, beside the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +52,8 @@ pub struct StepSetup {
     pub soft: bool,
     /// Every BatchNorm keeps its running statistics.
     pub frozen_statistics: bool,
+    /// Images come in pairs or triplets, and the network embeds them.
+    pub pairs: Option<Pairs>,
 }
 
 impl StepSetup {
@@ -61,6 +68,7 @@ impl StepSetup {
             ema: None,
             soft: false,
             frozen_statistics: false,
+            pairs: None,
         }
     }
 
@@ -115,11 +123,12 @@ impl StepGraphs {
     pub(crate) fn training_form(net: &Graph, setup: &StepSetup) -> Result<Graph, TrainError> {
         let options = TrainingOptions { frozen_statistics: setup.frozen_statistics };
         let net = net.with_batch(setup.part)?.for_training_with(options)?;
-        let net = match (net.losses().is_empty(), setup.soft) {
-            (true, false) => net.with_classifier_loss(setup.smoothing)?,
-            (true, true) => with_soft_loss(&net, setup.smoothing)?,
-            (false, false) => net,
-            (false, true) => {
+        let net = match (&setup.pairs, net.losses().is_empty(), setup.soft) {
+            (Some(pairs), ..) => with_pair_losses(&net, pairs, setup.smoothing)?,
+            (None, true, false) => net.with_classifier_loss(setup.smoothing)?,
+            (None, true, true) => with_soft_loss(&net, setup.smoothing)?,
+            (None, false, false) => with_accuracy(net)?,
+            (None, false, true) => {
                 return Err(TrainError::setting(format!(
                     "{} has losses of its own; mixed images and weights of classes need a plain classifier",
                     net.name
@@ -162,7 +171,10 @@ pub struct Stepper {
     gradients: Session,
     update: Option<Session>,
     trained: Vec<String>,
-    image: String,
+    feed: Feed,
+    /// The losses that are told, and how much each counts.
+    losses: Vec<(String, f64)>,
+    has_score: bool,
     setup: StepSetup,
     seed: u64,
     /// Of a step that is cut in two.
@@ -174,13 +186,16 @@ impl Stepper {
     /// Plans the step and takes its memory. `seed` decides the dropout masks, together with the step.
     pub fn new(net: &Graph, setup: StepSetup, seed: u64, options: &Options) -> Result<Self, TrainError> {
         let graphs = StepGraphs::new(net, &setup)?;
-        let image = image_input(net)?;
+        let feed = Feed::of(&graphs.gradients)?;
         let gradients = Session::new(&graphs.gradients, options)?;
         let update = graphs.update.as_ref().map(|graph| Session::new(graph, options)).transpose()?;
         let gather = || Gathered::new(&graphs.gradients, &graphs.trained, &setup.optimiser);
         let gathered = setup.gathers().then(gather);
         let averages = setup.ema.map(|decay| Averages::of(&gradients.weights(), decay));
-        Ok(Stepper { gradients, update, image, setup, seed, gathered, averages, trained: graphs.trained })
+        let losses = told_losses(&graphs.gradients);
+        let has_score = graphs.gradients.find_output(TOP1).is_some();
+        let trained = graphs.trained;
+        Ok(Stepper { gradients, update, feed, losses, has_score, setup, seed, gathered, averages, trained })
     }
 
     /// Sets weights, statistics and, if there is any, the optimiser's state (which is zero at first).
@@ -254,18 +269,28 @@ impl Stepper {
         Ok(self.gradients.set_input(TARGET, targets)?)
     }
 
+    /// How many images go into the network together.
+    pub fn images(&self) -> usize {
+        self.feed.images()
+    }
+
     /// Computes part `part` (from 0) of the step `at`; after the last part the parameters are updated.
     ///
-    /// `images` are `(part, C, H, W)`, `labels` class indices `(part)`.
+    /// `images` are `(part, C, H, W)`, `labels` class indices `(part)`; of pairs and triplets first all first images, then
+    /// all second ones, and so on.
     pub fn part(&mut self, at: At, part: usize, images: &[f32], labels: &[f32]) -> Result<Seen, TrainError> {
-        self.gradients.set_input(&self.image, images)?;
-        self.gradients.set_input(LABEL, labels)?;
+        self.feed.set(&mut self.gradients, images, labels)?;
         self.gradients.set_random(self.seed, at.step * self.setup.parts as u64 + part as u64);
         if self.gathered.is_none() {
             set_clock(&mut self.gradients, &self.setup.optimiser, at)?;
         }
         self.gradients.run();
-        let seen = Seen { loss: scalar(&self.gradients, LOSS)?, top1: scalar(&self.gradients, TOP1)? };
+        let mut loss = 0.0;
+        for (name, weight) in &self.losses {
+            loss += weight * scalar(&self.gradients, name)?;
+        }
+        let top1 = if self.has_score { scalar(&self.gradients, TOP1)? } else { 0.0 };
+        let seen = Seen { loss, top1 };
         if part + 1 == self.setup.parts {
             self.finish(at)?;
         }
@@ -291,6 +316,28 @@ impl Stepper {
             None => Ok(()),
         }
     }
+}
+
+/// The loss called `loss` if there is one (those beside it are auxiliary), else all of them.
+fn told_losses(graph: &Graph) -> Vec<(String, f64)> {
+    let losses = graph.losses();
+    match losses.iter().any(|loss| loss.name == LOSS) {
+        true => vec![(LOSS.into(), 1.0)],
+        false => losses.iter().map(|loss| (loss.name.clone(), f64::from(loss.weight))).collect(),
+    }
+}
+
+/// A network with losses of its own, with the share of right answers if it gives class scores and reads labels.
+fn with_accuracy(mut net: Graph) -> Result<Graph, TrainError> {
+    let (Some(scores), Some(label)) = (net.find_output(OUTPUT), net.find_input(LABEL)) else {
+        return Ok(net);
+    };
+    let fits = matches!(*net.shape(scores).dims(), [rows, _] if net.shape(label).dims() == [rows]);
+    if fits && net.find_output(TOP1).is_none() && net.find_node(TOP1).is_none() {
+        let top1 = net.add_node(TOP1, Op::Accuracy(Accuracy { top: 1 }), vec![scores, label])?[0];
+        net.add_output(TOP1, top1);
+    }
+    Ok(net)
 }
 
 fn set_clock(session: &mut Session, optimiser: &Optimiser, at: At) -> Result<(), TrainError> {

@@ -12,6 +12,7 @@ use ocellus_tensor::Weights;
 use crate::TrainError;
 use crate::metrics::{Metrics, softmax};
 use crate::stepper::image_input;
+use crate::towers::EMBEDDING;
 
 /// The output that holds logits, in networks of this program.
 pub const OUTPUT: &str = "output";
@@ -197,7 +198,8 @@ pub fn with_scores(net: &Graph) -> Result<(Graph, String), TrainError> {
 /// The one output of scores; `None` if there is none.
 fn score_output(net: &Graph) -> Result<Option<String>, TrainError> {
     let is_scores = |shape: &[usize]| matches!(shape, [_, _] | [_, _, 1, 1]);
-    let outputs = net.outputs().iter().filter(|output| is_scores(net.shape(output.value)));
+    let outputs = net.outputs().iter().filter(|output| output.name != EMBEDDING);
+    let outputs = outputs.filter(|output| is_scores(net.shape(output.value)));
     let names: Vec<&str> = outputs.map(|output| output.name.as_str()).collect();
     match names.as_slice() {
         [] => Ok(None),
@@ -222,6 +224,11 @@ fn read_by_loss(net: &mut Graph) -> Result<String, TrainError> {
             net.add_output(OUTPUT, scores);
             Ok(OUTPUT.into())
         }
+        None if net.find_output(EMBEDDING).is_some() => Err(TrainError::setting(format!(
+            "{} gives embeddings and no class scores: pairs alone teach which images belong together, not what their \
+             classes are called; train with --loss joint to have them named, or write the embeddings by ocellus embed",
+            net.name
+        ))),
         None => {
             let shapes: Vec<String> =
                 net.outputs().iter().map(|o| format!("{} {}", o.name, net.shape(o.value))).collect();

@@ -10,6 +10,7 @@ use ocellus::train::{
 };
 
 use crate::args::Common;
+use crate::commands::pairs;
 use crate::commands::val::{self, BATCH};
 use crate::data_args::DataArgs;
 use crate::network::{PrepareArgs, SourceArgs};
@@ -62,8 +63,11 @@ pub fn run(args: ReportArgs, common: &Common) -> anyhow::Result<()> {
         bail!("say where the report goes: --out FOLDER");
     };
     let mut model = args.source.model(&args.model, &args.prepare)?;
-    let preprocess = preprocess_of(&model)?;
     let wanted = val::Wanted { model: &args.model, data: args.data.as_deref(), data_args: &args.data_args };
+    if pairs::embeds(&model) {
+        return pairs::measure(&model, &wanted, Some(&folder), common);
+    }
+    let preprocess = preprocess_of(&model)?;
     let source = val::source(&wanted, common)?;
     let is_own = config.as_ref().is_some_and(|config| config.data == source.data);
     let images = source.open(!is_own)?;

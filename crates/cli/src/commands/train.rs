@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use ocellus::initialise;
 use ocellus::load::{Found, save, weights_for};
 use ocellus::train::recipe::{OptimiserKind, ScheduleKind};
 use ocellus::train::{
     BUILT_IN, Choices, Handling, Outcome, Rule, RunFolder, Source, TrainError, begin, resume, was_stopped,
 };
+use ocellus::{initialise, to_text};
 
 use crate::args::Common;
 use crate::commands::{lr_find, solve};
 use crate::data_args::DataArgs;
 use crate::network::{FitName, SourceArgs};
+use crate::pair_args::PairArgs;
 use crate::practice::{AugmentArgs, BatchSize, FineArgs, PracticeArgs};
 use crate::progress::Display;
 use crate::{console, memory, signals, words};
@@ -37,6 +38,9 @@ Examples:
   ocellus train photos/ --weights resnet18.pth --model resnet18 --lr 0.01     a head for the photos' classes
   ocellus train photos/ --weights runs/train/best.safetensors --freeze trunk     only a new head learns
   ocellus train photos/ --preset good --time-limit 1h --mixup 0.2 --patience 5
+  ocellus train faces/ --model lenet --loss contrastive --disjoint-classes     which pictures show the same?
+  ocellus train mnist/ --model lenet --loss joint --embedding 32     the same, and what they are called
+  ocellus train --model gate.txt                    a network described in a file (ocellus convert NET gate.txt writes one)
   ocellus train --lr-find                           which learning rate?
   ocellus train --solver lenet_solver.prototxt --root caffe/     as Caffe would, data and networks under caffe/
   ocellus train --solver lenet_solver.prototxt --resume lenet_iter_5000.solverstate
@@ -52,7 +56,7 @@ pub struct TrainArgs {
     /// Images to train on [default: the built-in digits]
     #[arg(value_name = "DATA")]
     pub data: Option<String>,
-    /// Network from the zoo, such as resnet20 or resnet50 [default: by the size of the images]
+    /// Network from the zoo, such as resnet20 or resnet50, or a file that describes one [default: by the size of the images]
     #[arg(long, value_name = "NET")]
     pub model: Option<String>,
     /// Times that every image is seen [default: 10; 30 for fewer than 5,000 images]
@@ -130,6 +134,9 @@ pub struct TrainArgs {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub fine: FineArgs,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub pairs: PairArgs,
 }
 
 /// Optimisers by name.
@@ -233,6 +240,7 @@ impl TrainArgs {
             checkpoint_steps: self.checkpoint_steps,
             fit: self.fit.map(FitName::fit),
             handling: self.data_args.handling(),
+            pairs: self.pairs.choices(),
             ..Choices::default()
         };
         Ok(self.practice.add_to(choices, &self.fine, &self.augment))
@@ -244,7 +252,7 @@ impl TrainArgs {
             Some(path) => RunFolder::at(path),
             None => RunFolder::latest(Path::new(RUNS))?,
         };
-        let goes_on = was_stopped(&run, choices);
+        let goes_on = was_stopped(&run, &with_own_model(choices, &run));
         if goes_on {
             console::complain(&format!("note: going on with {}, which was stopped", run.path().display()));
         }
@@ -306,6 +314,14 @@ impl TrainArgs {
         Ok(found)
     }
 
+    /// The network of a file that `--model` names, with weights if it holds any.
+    fn described(&self) -> anyhow::Result<Option<Found>> {
+        match &self.model {
+            Some(file) if Path::new(file).is_file() => SourceArgs::default().find(file, None).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// The folder for a new run.
     fn new_folder(&self) -> anyhow::Result<RunFolder> {
         let named = self.out.clone().or_else(|| self.resume.clone().flatten());
@@ -314,6 +330,27 @@ impl TrainArgs {
             None => RunFolder::next_free(Path::new(RUNS))?,
         })
     }
+}
+
+/// Writes what the run begins with into its folder, so that it can go on whatever becomes of the file; gives its path.
+fn keep(found: Found, run: &RunFolder) -> anyhow::Result<String> {
+    let path = match found.weights {
+        Some(_) => {
+            save(&found, &run.begun_with())?;
+            run.begun_with()
+        }
+        None => {
+            run.write(&run.described(), &to_text(&found.graph)?)?;
+            run.described()
+        }
+    };
+    Ok(path.display().to_string())
+}
+
+/// `choices` with the model or network that the run keeps in its folder, in the place of the file it came from.
+fn with_own_model(choices: &Choices, run: &RunFolder) -> Choices {
+    let own = run.origin().map(|path| path.display().to_string());
+    Choices { model: own.or(choices.model.clone()), ..choices.clone() }
 }
 
 /// Trains.
@@ -330,17 +367,19 @@ pub fn run(args: TrainArgs, common: &Common) -> anyhow::Result<()> {
     signals::listen();
     let outcome = match args.resumed(&choices)? {
         Some(run) => {
-            if run.begun_with().is_file() {
+            if run.origin().is_some() {
                 choices.model = None; // the run knows what it began with
             }
             resume(&run, &choices, &machine, &mut display)
         }
         None => {
-            let found = args.weights.as_deref().map(|weights| args.start(weights, common)).transpose()?;
+            let found = match &args.weights {
+                Some(weights) => Some(args.start(weights, common)?),
+                None => args.described()?,
+            };
             let run = args.new_folder()?;
             if let Some(found) = found {
-                save(&found, &run.begun_with())?;
-                choices.model = Some(run.begun_with().display().to_string());
+                choices.model = Some(keep(found, &run)?);
             }
             begin(&choices, &run, &machine, &mut display)
         }
@@ -360,10 +399,17 @@ pub fn run(args: TrainArgs, common: &Common) -> anyhow::Result<()> {
         }));
     }
     let best = &outcome.best;
+    let right = match best.pairs {
+        Some(pairs) => format!(
+            "{} of pairs right, equal error rate {:.2}%",
+            words::percent(best.top1),
+            100.0 * pairs.eer
+        ),
+        None => format!("top1 {}", words::percent(best.top1)),
+    };
     console::say(&format!(
-        "best: epoch {}, top1 {}, loss {:.3}: {}",
+        "best: epoch {}, {right}, loss {:.3}: {}",
         best.epoch,
-        words::percent(best.top1),
         best.loss,
         RunFolder::at(&outcome.run).best().display()
     ));
@@ -380,9 +426,16 @@ fn tell_next(outcome: &Outcome) -> anyhow::Result<()> {
         false => "PICTURE.jpg".into(),
     };
     let data = if is_built_in { "digits".into() } else { words::quoted(&config.data) };
+    let names_classes = config.pairs.is_none_or(|pairs| pairs.joint_weight.is_some());
     let mut lines = vec![
-        (format!("{program} predict {run} {}", words::quoted(&picture)), "classify a picture"),
-        (format!("{program} val {run} {data}"), "precision and recall of each class"),
+        match names_classes {
+            true => (format!("{program} predict {run} {}", words::quoted(&picture)), "classify a picture"),
+            false => (format!("{program} embed {run} {data} --out embeddings.npy"), "pictures to vectors"),
+        },
+        match config.pairs {
+            None => (format!("{program} val {run} {data}"), "precision and recall of each class"),
+            Some(_) => (format!("{program} val {run} {data}"), "which pictures belong together: error rates"),
+        },
         (format!("{program} report {run}"), "a page with curves, confusions and pictures"),
         (format!("{program} summary {run}"), "what the network is"),
     ];

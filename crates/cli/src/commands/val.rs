@@ -12,6 +12,7 @@ use ocellus::train::{
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::commands::pairs;
 use crate::data_args::DataArgs;
 use crate::network::{PrepareArgs, SourceArgs};
 use crate::{console, words};
@@ -117,8 +118,11 @@ fn temperature(assessment: &Assessment) -> Temperature {
 /// Validates.
 pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
     let mut model = args.source.model(&args.model, &args.prepare)?;
-    let preprocess = preprocess_of(&model)?;
     let wanted = Wanted { model: &args.model, data: args.data.as_deref(), data_args: &args.data_args };
+    if pairs::embeds(&model) {
+        return pairs::measure(&model, &wanted, None, common);
+    }
+    let preprocess = preprocess_of(&model)?;
     let images = source(&wanted, common)?.open(true)?;
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
     if images.drawn {

@@ -10,5 +10,6 @@ mod prune;
 mod rebuild;
 mod rename;
 mod resize;
+mod towers;
 
 pub use mode::TrainingOptions;

@@ -38,6 +38,11 @@ impl Fields {
         }
     }
 
+    /// Whether `key` was given and nobody took it yet.
+    pub fn has(&self, key: &str) -> bool {
+        self.pairs.iter().any(|(known, _)| known == key)
+    }
+
     /// Refuses attributes that nobody took.
     pub fn finish(self) -> Result<(), String> {
         match self.pairs.first() {

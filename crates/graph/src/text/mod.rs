@@ -12,7 +12,9 @@
 //!
 //! Lines stand in the order in which things were added, so reading gives back an equal graph, ids included. Padding is
 //! top, left, bottom, right. Output number i of a node is `NAME:i`. A name with anything but letters, digits and
-//! `_ . : / - +` stands in double quotes, with `\"`, `\\` and `\n` inside. Lines that start with `#` are comments.
+//! `_ . : / - +` stands in double quotes, with `\"`, `\\` and `\n` inside. Lines that start with `#` are comments. A
+//! param's role (weight), multipliers (1) and frozen (false), and a loss's weight (1), may be left away by whoever
+//! writes this by hand.
 
 mod attribute;
 mod operations;

@@ -3,7 +3,7 @@
 use super::attribute::{Attribute, Fields};
 use super::operations::operation;
 use super::scan::Scanner;
-use crate::{Graph, GraphError, ParamSpec, ValueId};
+use crate::{Graph, GraphError, ParamSpec, Role, ValueId};
 
 /// Reads the text form that [`super::to_text`] writes.
 ///
@@ -62,11 +62,11 @@ fn add_param(graph: &mut Graph, mut scanner: Scanner) -> Result<(), String> {
         name,
         shape: shape.into(),
         init: Attribute::take("init", &mut fields)?,
-        role: Attribute::take("role", &mut fields)?,
+        role: take_or("role", Role::Weight, &mut fields)?,
     };
     let (lr_mult, decay_mult) =
-        (Attribute::take("lr_mult", &mut fields)?, Attribute::take("decay_mult", &mut fields)?);
-    let frozen = Attribute::take("frozen", &mut fields)?;
+        (take_or("lr_mult", 1.0, &mut fields)?, take_or("decay_mult", 1.0, &mut fields)?);
+    let frozen = take_or("frozen", false, &mut fields)?;
     fields.finish()?;
     let value = graph.add_param(spec).map_err(plain)?;
     if let Some(id) = graph.param_of(value) {
@@ -120,9 +120,14 @@ fn add_loss(graph: &mut Graph, mut scanner: Scanner) -> Result<(), String> {
     scanner.expect('=')?;
     let value = value(graph, &scanner.name()?)?;
     let mut fields = Fields::parse("loss", scanner.rest())?;
-    let weight = Attribute::take("weight", &mut fields)?;
+    let weight = take_or("weight", 1.0, &mut fields)?;
     fields.finish()?;
     graph.add_loss(name, value, weight).map_err(plain)
+}
+
+/// An attribute that may be left away.
+fn take_or<T: Attribute>(key: &str, usual: T, fields: &mut Fields) -> Result<T, String> {
+    if fields.has(key) { Attribute::take(key, fields) } else { Ok(usual) }
 }
 
 fn value(graph: &Graph, name: &str) -> Result<ValueId, String> {

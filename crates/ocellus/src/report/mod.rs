@@ -9,6 +9,7 @@ mod card;
 mod gallery;
 mod history;
 mod page;
+mod pairs;
 mod runs;
 mod svg;
 mod tensorboard;
@@ -23,6 +24,7 @@ use ocellus_train::{Assessment, Attention, Item, LeftOut, TrainConfig};
 use crate::load::LoadError;
 
 pub use history::{Epoch, curves, read_history};
+pub use pairs::{PairReport, write_pairs};
 pub use runs::{Compared, Group, compare_runs};
 pub use svg::{Chart, Series};
 pub use tensorboard::write_events;
@@ -97,9 +99,7 @@ pub fn write(
     folder: &Path,
     mut attention: Option<Attention>,
 ) -> Result<Vec<PathBuf>, LoadError> {
-    std::fs::create_dir_all(folder)
-        .map_err(|cause| LoadError::Setting(format!("{} cannot be made: {cause}", folder.display())))?;
-    let mut files = Files { folder, written: Vec::new() };
+    let mut files = make(folder)?;
     let (assessment, classes) = (report.assessment, &report.model.classes);
     let wrong: Vec<&Item> =
         assessment.top_losses(GALLERY).into_iter().filter(|i| i.predicted != i.label).collect();
@@ -151,6 +151,13 @@ fn one_of_each_confusion(assessment: &Assessment) -> Vec<&Item> {
 struct Files<'a> {
     folder: &'a Path,
     written: Vec<PathBuf>,
+}
+
+/// The files of a report in `folder`, which is made if need be.
+fn make(folder: &Path) -> Result<Files<'_>, LoadError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|cause| LoadError::Setting(format!("{} cannot be made: {cause}", folder.display())))?;
+    Ok(Files { folder, written: Vec::new() })
 }
 
 impl Files<'_> {

@@ -8,7 +8,7 @@ use super::svg::{escaped, matrix, reliability};
 use super::{Pictures, Report, history};
 use crate::explain::grouped;
 
-const STYLE: &str = "
+pub(super) const STYLE: &str = "
 :root{color-scheme:light;--ink:#1c1c1e;--dim:#6b6b70;--line:#e3e3e6;--blue:#0072b2;--red:#c8401a}
 *{box-sizing:border-box}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:#fff;max-width:1080px;margin:0 auto;padding:28px 20px 60px}

@@ -16,6 +16,9 @@ use super::history::{Epoch, read_history};
 use super::svg::{Chart, Series, escaped};
 use crate::load::LoadError;
 
+/// The setting that holds a described network itself; its name is told instead.
+const NETWORK: &str = "network";
+
 /// 97.5 % quantiles of Student's t with 1, 2, .. degrees of freedom; beyond, the normal distribution's.
 const T: [f64; 12] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179];
 const Z: f64 = 1.96;
@@ -94,7 +97,7 @@ fn add(path: &str, groups: &mut Vec<Group>) -> Result<(), LoadError> {
         return Err(LoadError::Setting(format!("{path} has no finished epoch yet; compare it when it has")));
     };
     let (best_top1, best_epoch) = (best.val_top1, best.epoch);
-    let settings = settings(&config)?;
+    let settings = settings(&config, &run)?;
     let seconds = history.iter().map(|e| e.seconds).sum();
     let group = match groups.iter_mut().find(|group| group.settings == settings) {
         Some(group) => group,
@@ -127,7 +130,9 @@ fn add(path: &str, groups: &mut Vec<Group>) -> Result<(), LoadError> {
 
 /// Every setting but the seed, what follows from it (the mean of the images it drew), and when checkpoints are written, by
 /// its dotted name.
-fn settings(config: &TrainConfig) -> Result<BTreeMap<String, String>, LoadError> {
+///
+/// A network that the run keeps a description of is told by its name and by what it is, not by where that lies.
+fn settings(config: &TrainConfig, run: &RunFolder) -> Result<BTreeMap<String, String>, LoadError> {
     let text = config.to_toml()?;
     let table: toml::Table =
         text.parse().map_err(|cause| LoadError::Setting(format!("the settings cannot be read: {cause}")))?;
@@ -135,6 +140,11 @@ fn settings(config: &TrainConfig) -> Result<BTreeMap<String, String>, LoadError>
     flatten("", &toml::Value::Table(table), &mut found);
     let follows = ["seed", "preprocess.mean", "preprocess.std"];
     found.retain(|name, _| !follows.contains(&name.as_str()) && !name.starts_with("checkpoint_"));
+    if let Ok(text) = std::fs::read_to_string(run.described()) {
+        let name = text.lines().find_map(|line| line.strip_prefix("network ")).unwrap_or("network");
+        found.insert("model".into(), name.trim_matches('"').to_owned());
+        found.insert(NETWORK.into(), text.clone());
+    }
     Ok(found)
 }
 
@@ -171,7 +181,7 @@ fn name_of(group: &Group, varying: &BTreeSet<String>) -> String {
         ["model", "data", "optimiser", "lr", "batch", "epochs", "schedule", "augment", "preprocess.size"];
     const MOST: usize = 3;
     let rank = |name: &str| FIRST.iter().position(|first| name.starts_with(first)).unwrap_or(FIRST.len());
-    let mut names: Vec<&String> = varying.iter().collect();
+    let mut names: Vec<&String> = varying.iter().filter(|name| *name != NETWORK).collect();
     names.sort_by_key(|name| (rank(name), name.len()));
     let told = names.iter().take(MOST).map(|name| {
         let value = group.settings.get(*name).map_or("-", String::as_str);
