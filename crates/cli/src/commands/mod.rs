@@ -8,6 +8,7 @@ pub mod explain;
 pub mod lr_find;
 pub mod predict;
 pub mod pull;
+pub mod quantize;
 pub mod report;
 pub mod run;
 pub mod solve;
