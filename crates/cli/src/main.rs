@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(args, &common),
         Command::Convert(args) => commands::convert::run(args, &common),
         Command::Pull(args) => commands::pull::run(args, &common),
+        Command::Quantize(args) => commands::quantize::run(args, &common),
         Command::Bench(args) => commands::bench::run(args, &common),
     };
     match done {

@@ -1,5 +1,6 @@
 //! Which network does a word on the command line mean, and what is said about it beside the word?
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -192,6 +193,11 @@ impl Network {
     /// The value of this name in Caffe, if it has another here.
     pub fn blob(&self, name: &str) -> Option<String> {
         self.found.blob(name)
+    }
+
+    /// What else its file says.
+    pub fn info(&self) -> &BTreeMap<String, String> {
+        &self.found.info
     }
 
     /// The model's own weights, or new ones drawn by `seed`.

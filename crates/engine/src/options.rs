@@ -1,6 +1,10 @@
 //! What may a plan use?
 
+use std::sync::Arc;
+
 use ocellus_kernels::isa::Isa;
+
+use crate::Ranges;
 
 /// The machine a plan is made for, and its limits.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,8 +20,35 @@ pub struct Options {
     /// Planned bytes from which on activations that are one pass over memory away are computed again for the backward
     /// pass instead of kept: it changes no bit, and costs a percent or two of a step.
     pub recompute_above: usize,
-    /// Run every operation on its reference kernel: slow, obvious, the definition of right.
+    /// Run every operation on its reference kernel: slow, obvious, the definition of right. Always in `f32`.
     pub reference: bool,
+    /// What an inference plan computes with.
+    pub precision: Precision,
+}
+
+/// The numbers that activations and weights are held in while a network runs. Parameters, inputs and outputs are `f32`
+/// in any case, and so is what has no narrow kernel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Precision {
+    /// IEEE single precision.
+    #[default]
+    F32,
+    /// The upper half of an `f32`, products summed in `f32`.
+    Bf16,
+    /// Bytes for activations, by these ranges, and 8-bit weights; products summed in 32-bit integers. Values without a
+    /// range stay `f32`.
+    Int8(Arc<Ranges>),
+}
+
+impl Precision {
+    /// "f32", "bf16" or "int8".
+    pub fn name(&self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Int8(_) => "int8",
+        }
+    }
 }
 
 impl Default for Options {
@@ -31,11 +62,18 @@ impl Default for Options {
             exact: false,
             recompute_above: 512 << 20,
             reference: false,
+            precision: Precision::F32,
         }
     }
 }
 
 impl Options {
+    /// The same with this precision.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
     /// The same with this many threads (at least one).
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);

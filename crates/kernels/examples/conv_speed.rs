@@ -1,12 +1,16 @@
 //! The fraction of this machine's own peak that each convolution reaches, measured in the same run:
-//! `cargo run --release -p ocellus-kernels --example conv_speed [-- resnet50|resnet20|lenet|depthwise|linear|overhead|all [batch [threads [isa]]]]`.
+//! `cargo run --release -p ocellus-kernels --example conv_speed [-- resnet50|resnet20|lenet|narrow|depthwise|linear|overhead|all [batch [threads [isa]]]]`.
 
 use std::time::Instant;
 
-use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, InputLayout};
+use ocellus_kernels::conv::{
+    Clamp, ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, InputLayout, Worth, pixel_words,
+};
+use ocellus_kernels::format::Format;
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 use ocellus_kernels::isa::Isa;
 use ocellus_kernels::layout::{blocked_len, blocked_to_plain, plain_to_blocked};
+use ocellus_kernels::narrow::Coding;
 use ocellus_kernels::peak::{memory_read_bandwidth, peak_flops};
 use ocellus_kernels::threads::ThreadPool;
 use ocellus_tensor::{AlignedBuffer, ConvGeometry, Rounding, Window};
@@ -91,6 +95,11 @@ fn main() {
             }
         }
     }
+    for n in batch(&[1]) {
+        if wanted("narrow") {
+            narrow(&pool, isa, n);
+        }
+    }
     if wanted("overhead") {
         overhead(&pool, isa);
     }
@@ -153,7 +162,7 @@ fn linears(pool: &ThreadPool, isa: Isa, n: usize) {
         let mut packed = numbers(forward.packed_len());
         forward.pack(pool, &w, &mut packed);
         let mut scratch = numbers(forward.scratch_len());
-        let epilogue = Epilogue { bias: Some(&bias), residual: None, clamp: Some(Clamp::RELU) };
+        let epilogue = Epilogue { bias: Some(&bias), residual: None, clamp: Some(Clamp::RELU), worth: None };
         let first = time(|| forward.run(pool, &x, &packed, epilogue, &mut scratch, &mut y));
         let input = LinearInputGrad::new(n, f, o, isa);
         let mut packed = numbers(input.packed_len());
@@ -214,6 +223,56 @@ fn convolutions(pool: &ThreadPool, isa: Isa, name: &str, layers: &[Layer], batch
     println!();
 }
 
+/// Forward alone, in each format: milliseconds, and the rate as a multiple of the peak of `f32`.
+fn narrow(pool: &ThreadPool, isa: Isa, batch: usize) {
+    println!(
+        "\nforward, batch {batch}: ms and multiples of the f32 peak\n{:>29}f32            bf16            int8",
+        ""
+    );
+    let codings = [Coding::F32, Coding::Bf16, Coding::U8 { scale: 1.0, zero: 0 }];
+    for &Layer(c, o, size, kernel, stride, padding) in RESNET50 {
+        let window = Window::square(kernel).stride(stride).padding(padding);
+        let output = window.output([size; 2], Rounding::Floor).expect("the window fits");
+        let (in_channels, out_channels) = (c, o);
+        let g =
+            ConvGeometry { batch, in_channels, out_channels, groups: 1, input: [size; 2], output, window };
+        let peak = peak_flops(pool, isa);
+        print!("{c:>5} -> {o:<5} {size:>3}x{size:<3} {kernel}x{kernel} s{stride}");
+        for coding in codings {
+            let seconds = if coding == Coding::F32 {
+                forward(pool, isa, g)
+            } else {
+                forward_narrow(pool, isa, g, coding)
+            };
+            print!("  {:>8.3} {:>4.2}", seconds * 1e3, 2.0 * g.macs() as f64 / seconds / peak);
+        }
+        println!();
+    }
+}
+
+fn forward_narrow(pool: &ThreadPool, isa: Isa, g: ConvGeometry, coding: Coding) -> f64 {
+    let (format, [h, w], [oh, ow]) = (coding.format(), g.input, g.output);
+    let few = g.in_channels <= 4;
+    let layout = if few { InputLayout::Pixels } else { InputLayout::Blocked };
+    let recipe = ConvForward::narrow(g, isa, layout, (coding, false)).expect("supported");
+    let words = if few {
+        g.batch * h * w * pixel_words(format, g.in_channels)
+    } else {
+        format.blocked_len(g.batch, g.in_channels, h, w)
+    };
+    let x = AlignedBuffer::zeroed(words);
+    let weight = numbers(g.out_channels * g.group_in() * g.window.taps());
+    let mut packed = AlignedBuffer::zeroed(recipe.packed_len());
+    recipe.pack(pool, &weight, None, &mut packed);
+    let mut scratch = AlignedBuffer::zeroed(recipe.scratch_len(pool.threads()));
+    let mut y = AlignedBuffer::zeroed(format.blocked_len(g.batch, g.out_channels, oh, ow));
+    let bias = numbers(g.out_channels);
+    let worth = (format == Format::U8).then_some(Worth { sum: &bias, residual: 1.0 });
+    let clamp = (format != Format::U8).then_some(Clamp::RELU);
+    let epilogue = Epilogue { bias: Some(&bias), residual: None, clamp, worth };
+    time(|| recipe.run(pool, &x, &packed, epilogue, &mut scratch, &mut y))
+}
+
 /// The best time of several runs.
 fn time(mut run: impl FnMut()) -> f64 {
     run();
@@ -255,7 +314,7 @@ fn forward(pool: &ThreadPool, isa: Isa, g: ConvGeometry) -> f64 {
     recipe.pack(pool, &weight, None, &mut packed);
     let mut scratch = AlignedBuffer::zeroed(recipe.scratch_len(pool.threads()));
     let (mut y, bias) = (output(&g), numbers(g.out_channels));
-    let epilogue = Epilogue { bias: Some(&bias), residual: None, clamp: Some(Clamp::RELU) };
+    let epilogue = Epilogue { bias: Some(&bias), residual: None, clamp: Some(Clamp::RELU), worth: None };
     time(|| recipe.run(pool, &x, &packed, epilogue, &mut scratch, &mut y))
 }
 

@@ -5,10 +5,12 @@
 
 pub mod conv;
 pub mod elementwise;
+pub mod format;
 pub mod gemm;
 pub mod isa;
 pub mod layout;
 pub mod loss;
+pub mod narrow;
 pub mod norm;
 pub mod peak;
 pub mod pooling;

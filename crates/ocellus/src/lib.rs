@@ -71,7 +71,9 @@ pub mod load;
 pub mod pull;
 pub mod report;
 
-pub use ocellus_engine::{EngineError, Options, Plan, Session, StepTime};
+pub use ocellus_engine::{
+    Calibrator, EngineError, Method, Options, Plan, Precision, Ranges, Session, StepTime,
+};
 pub use ocellus_formats::Model;
 pub use ocellus_graph::ops;
 pub use ocellus_graph::ops::CustomOp;
@@ -110,7 +112,7 @@ pub mod train {
         PairChoices, PairLoss, PairRecord, Pairs, Practice, Predictor, Prepared, Preset, RateCurve,
         RatePoint, RocPoint, Rule, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TARGET,
         TrainConfig, TrainError, Validator, Verification, View, Watch, begin, division_of, find_rate,
-        kind_of, match_classes, preprocess_of, resume, start, was_stopped, with_scores,
+        kind_of, match_classes, preprocess_of, quantise, ranges_of, resume, start, was_stopped, with_scores,
     };
     pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, neighbours, recipe, schedule, solver};
 }

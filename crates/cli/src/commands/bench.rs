@@ -3,15 +3,17 @@
 //! The machine's peak is measured in the same process before and after the network, and the better one counts: a
 //! ratio taken in one run holds on a busy machine, a bare time does not.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use ocellus::machine::{ThreadPool, memory_read_bandwidth, peak_flops};
-use ocellus::train::{LABEL, Optimiser, StepGraphs, StepSetup};
-use ocellus::{Graph, Options, Session, StepTime, Weights};
+use ocellus::train::{LABEL, Optimiser, StepGraphs, StepSetup, ranges_of};
+use ocellus::{Calibrator, Graph, Method, Options, Precision, Ranges, Session, StepTime, Weights};
 use serde_json::{Value, json};
 
-use crate::args::Common;
+use crate::args::{Common, PrecisionName};
 use crate::network::Network;
 use crate::{console, memory, words};
 
@@ -25,6 +27,7 @@ const PROFILE_RUNS: usize = 9;
 const EXAMPLE: &str = "\
 Examples:
   ocellus bench resnet50 --batch 1
+  ocellus bench resnet50 --precision bf16 --per-layer
   ocellus bench resnet20 --batch 128 --mode train --per-layer
 
 A training step is forward, backward and an update of SGD with momentum. GFLOP/s count two operations for each
@@ -50,6 +53,9 @@ pub struct BenchArgs {
     /// Show each step's algorithm, time, and share of this machine's peak and memory bandwidth
     #[arg(long)]
     pub per_layer: bool,
+    /// What to compute with
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    pub precision: PrecisionName,
     /// How long to measure
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     pub seconds: f64,
@@ -79,8 +85,11 @@ struct Measured {
 
 /// Measures.
 pub fn run(args: BenchArgs, common: &Common) -> anyhow::Result<()> {
-    let machine = common.machine();
-    let (graph, weights) = workload(&args, common)?;
+    if args.mode == Mode::Train && args.precision != PrecisionName::F32 {
+        bail!("training computes in f32; leave out --precision, or measure --mode infer");
+    }
+    let (graph, weights, ranges) = workload(&args, common)?;
+    let machine = common.machine().with_precision(precision(&args, &graph, &weights, ranges, common)?);
     let mut measured = measure(&args, &graph, &weights, &machine)?;
     measured.seconds.sort_by(f64::total_cmp);
     if common.json {
@@ -90,9 +99,34 @@ pub fn run(args: BenchArgs, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The graph that is run, and its weights.
-fn workload(args: &BenchArgs, common: &Common) -> anyhow::Result<(Graph, Weights)> {
+/// What is computed with. A network without ranges of its own gets those that bytes of the made-up input need: the time
+/// does not depend on them.
+fn precision(
+    args: &BenchArgs,
+    graph: &Graph,
+    weights: &Weights,
+    ranges: Option<Ranges>,
+    common: &Common,
+) -> anyhow::Result<Precision> {
+    let ranges = match (args.precision, ranges) {
+        (PrecisionName::F32, _) => return Ok(Precision::F32),
+        (PrecisionName::Bf16, _) => return Ok(Precision::Bf16),
+        (PrecisionName::Int8, Some(ranges)) => ranges,
+        (PrecisionName::Int8, None) => {
+            let mut calibrator = Calibrator::new(graph, &common.machine())?;
+            calibrator.load(weights)?;
+            fill_inputs(calibrator.session(), graph)?;
+            calibrator.note_bounds(args.batch as usize);
+            calibrator.ranges(Method::MinMax)
+        }
+    };
+    Ok(Precision::Int8(Arc::new(ranges)))
+}
+
+/// The graph that is run, its weights and, if it has any, its ranges.
+fn workload(args: &BenchArgs, common: &Common) -> anyhow::Result<(Graph, Weights, Option<Ranges>)> {
     let mut network = Network::find(&args.net, None)?;
+    let ranges = ranges_of(network.info(), &args.net)?;
     let weights = network.take_weights(common.seed());
     let batch = args.batch as usize;
     let graph = match args.mode {
@@ -102,7 +136,7 @@ fn workload(args: &BenchArgs, common: &Common) -> anyhow::Result<(Graph, Weights
             StepGraphs::new(&network.graph, &setup)?.gradients
         }
     };
-    Ok((graph, weights))
+    Ok((graph, weights, ranges))
 }
 
 fn measure(
@@ -241,11 +275,12 @@ fn print(args: &BenchArgs, measured: &Measured, machine: &Options) {
     let mode = if args.mode == Mode::Train { "training step" } else { "inference" };
     let [p10, median, p90] = [0.1, 0.5, 0.9].map(|share| measured.quantile(share) * 1e3);
     console::say(&format!(
-        "{}, {mode}, batch {}, {} threads, {}: {} runs",
+        "{}, {mode}, batch {}, {} threads, {}, {}: {} runs",
         args.net,
         args.batch,
         machine.threads,
         machine.isa.name(),
+        machine.precision.name(),
         measured.seconds.len()
     ));
     console::say(&format!(

@@ -10,6 +10,7 @@ pub mod lr_find;
 pub mod pairs;
 pub mod predict;
 pub mod pull;
+pub mod quantize;
 pub mod report;
 pub mod run;
 pub mod solve;

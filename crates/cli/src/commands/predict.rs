@@ -8,7 +8,7 @@ use ocellus::data::Image;
 use ocellus::train::{Attention, Guess, Predictor};
 use serde::Serialize;
 
-use crate::args::Common;
+use crate::args::{Common, PrecisionName};
 use crate::network::{PrepareArgs, SourceArgs};
 use crate::{console, words};
 
@@ -39,6 +39,9 @@ pub struct PredictArgs {
     /// Also write, into FOLDER, each picture with a map of where the network looked for its first guess
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
     pub explain: Option<PathBuf>,
+    /// What to compute with
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32)]
+    pub precision: PrecisionName,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub source: SourceArgs,
@@ -64,7 +67,8 @@ struct Predictions {
 /// Classifies. A picture that cannot be read does not keep the others from being classified.
 pub fn run(args: PredictArgs, common: &Common) -> anyhow::Result<()> {
     let model = args.source.model(&args.model, &args.prepare)?;
-    let mut predictor = Predictor::new(&model, &common.machine())?;
+    let precision = args.precision.of(&model.info, &args.model)?;
+    let mut predictor = Predictor::new(&model, &common.machine().with_precision(precision))?;
     let mut attention = match &args.explain {
         Some(folder) => Some((Attention::new(&model, &common.machine())?, folder.as_path())),
         None => None,

@@ -9,7 +9,7 @@ use ocellus::load::weights_for;
 use ocellus::{Graph, Options, Request, Session, Tensor, ValueId, Weights, differentiate};
 use serde_json::json;
 
-use crate::args::Common;
+use crate::args::{Common, PrecisionName};
 use crate::console;
 use crate::network::{Network, SourceArgs, StateArgs};
 
@@ -56,6 +56,9 @@ pub struct RunArgs {
     /// Use the convolution algorithms that training and prediction use, which round a little more (Winograd)
     #[arg(long)]
     pub fast: bool,
+    /// What to compute with
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32, conflicts_with_all = ["train_mode", "backward"])]
+    pub precision: PrecisionName,
     /// Where to write all gradients (.npz)
     #[arg(long, value_name = "FILE", requires = "backward")]
     pub grads: Option<PathBuf>,
@@ -92,7 +95,8 @@ pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<()> {
         Some(loss) => with_gradients(&mut graph, loss, &args)?,
         None => Slopes::new(),
     };
-    let mut session = Session::new(&graph, &Options { exact: !args.fast, ..common.machine() })?;
+    let machine = common.machine().with_precision(args.precision.of(network.info(), &args.net)?);
+    let mut session = Session::new(&graph, &Options { exact: !args.fast, ..machine })?;
     session.load(&weights)?;
     session.set_random(common.seed(), 0);
     set_inputs(&mut session, &graph, &inputs)?;

@@ -1,6 +1,7 @@
 //! Runs steps: one match, in which every kernel is one call, and no allocation.
 
 mod maps;
+mod narrow;
 mod norms;
 mod products;
 mod reference;
@@ -40,11 +41,14 @@ impl Machine {
         let call = Call { plan, step, arena, pool, random: *random };
         match &step.kernel {
             Kernel::Reference(kernel) => reference::run(call, kernel),
+            Kernel::Narrow(kernel) => narrow::run(call, kernel),
             Kernel::ToBlocked { dims } => maps::to_blocked(call, *dims),
             Kernel::ToPlain { dims } => maps::to_plain(call, *dims),
             Kernel::FoldBatchNorm { eps } => products::fold_batch_norm(call, *eps),
             Kernel::PackConv(recipe) => products::pack_conv(call, recipe),
-            Kernel::Conv { recipe, clamp } => products::conv(call, recipe, *clamp),
+            Kernel::Conv { recipe, clamp, residual_worth } => {
+                products::conv(call, recipe, *clamp, *residual_worth);
+            }
             Kernel::PackConvInputGrad(recipe) => products::pack_conv_input_grad(call, recipe),
             Kernel::ConvInputGrad { recipe, clamp } => products::conv_input_grad(call, recipe, *clamp),
             Kernel::ConvWeightGrad(recipe) => products::conv_weight_grad(call, recipe),

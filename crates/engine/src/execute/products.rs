@@ -1,6 +1,6 @@
 //! Convolutions and fully connected layers: packing, products, gradients.
 
-use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue};
+use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, Worth};
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 
 use super::{Call, optional};
@@ -21,10 +21,11 @@ pub fn pack_conv(mut call: Call<'_>, recipe: &ConvForward) {
     recipe.pack(pool, w, optional(scale), packed);
 }
 
-pub fn conv(mut call: Call<'_>, recipe: &ConvForward, clamp: Option<Clamp>) {
+pub fn conv(mut call: Call<'_>, recipe: &ConvForward, clamp: Option<Clamp>, residual_worth: f32) {
     let (pool, _) = call.tools();
-    let ([x, packed, bias, residual], [y, scratch]) = call.parts();
-    let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), clamp };
+    let ([x, packed, bias, residual, sums], [y, scratch]) = call.parts();
+    let worth = optional(sums).map(|sum| Worth { sum, residual: residual_worth });
+    let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), clamp, worth };
     recipe.run(pool, x, packed, epilogue, scratch, y);
 }
 
@@ -37,7 +38,7 @@ pub fn pack_conv_input_grad(mut call: Call<'_>, recipe: &ConvInputGrad) {
 pub fn conv_input_grad(mut call: Call<'_>, recipe: &ConvInputGrad, clamp: Option<Clamp>) {
     let (pool, _) = call.tools();
     let ([dy, packed, bias, add], [dx, scratch]) = call.parts();
-    let epilogue = Epilogue { bias: optional(bias), residual: optional(add), clamp };
+    let epilogue = Epilogue { bias: optional(bias), residual: optional(add), clamp, worth: None };
     recipe.run(pool, dy, packed, epilogue, scratch, dx);
 }
 
@@ -56,7 +57,7 @@ pub fn pack_linear(mut call: Call<'_>, recipe: &LinearForward) {
 pub fn linear(mut call: Call<'_>, recipe: &LinearForward, clamp: Option<Clamp>) {
     let (pool, _) = call.tools();
     let ([x, packed, bias, residual], [y, scratch]) = call.parts();
-    let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), clamp };
+    let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), clamp, worth: None };
     recipe.run(pool, x, packed, epilogue, scratch, y);
 }
 

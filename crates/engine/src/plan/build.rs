@@ -101,5 +101,6 @@ fn finish(mut lowering: Lowering, outputs: Vec<Port>) -> Plan {
         floats = memory::place(&mut buffers, &mut steps);
     }
     let (threads, isa) = (options.threads, options.isa);
-    Plan { graph: graph.name.clone(), threads, isa, prepare, steps, buffers, floats, inputs, outputs, params }
+    let (graph, precision) = (graph.name.clone(), options.precision.clone());
+    Plan { graph, threads, isa, precision, prepare, steps, buffers, floats, inputs, outputs, params }
 }

@@ -9,11 +9,12 @@ impl fmt::Display for Plan {
         let megabytes = self.bytes() as f64 / 1e6;
         writeln!(
             f,
-            "{}: {} steps, {megabytes:.1} MB, {} threads, {}",
+            "{}: {} steps, {megabytes:.1} MB, {} threads, {}, {}",
             self.graph,
             self.steps.len(),
             self.threads,
-            self.isa.name()
+            self.isa.name(),
+            self.precision.name()
         )?;
         for step in self.prepare.iter().chain(&self.steps) {
             writeln!(f, "  {:<56} {:<24} {}", step.name, step.kernel.name(), Places { plan: self, step })?;
@@ -22,7 +23,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Where a step's operands lie: `reads -> writes`, offsets in floats.
+/// Where a step's operands lie: `reads -> writes`, offsets in words.
 struct Places<'a> {
     plan: &'a Plan,
     step: &'a Step,

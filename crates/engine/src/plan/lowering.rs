@@ -1,15 +1,19 @@
 //! The notebook in which steps and buffers are gathered while groups are lowered.
 //!
-//! A value may lie in the arena in plain (row-major) order, in channel blocks, or in both: a conversion step is added
-//! the first time somebody asks for the order in which it does not lie yet.
+//! A value may lie in the arena in plain (row-major) order, in channel blocks, in blocks of narrow numbers, or in several
+//! of these: a conversion step is added the first time somebody asks for an order in which it does not lie yet.
 
 use ocellus_graph::{Graph, ParamId, Role, ValueId};
+use ocellus_kernels::conv::pixel_words;
 use ocellus_kernels::elementwise::Blocked;
+use ocellus_kernels::format::Format;
 use ocellus_kernels::layout::{BLOCK, blocked_len};
+use ocellus_kernels::narrow::Coding;
 
-use super::{Buffer, BufferId, Kernel, Lifetime, Step};
-use crate::Options;
+use super::{Buffer, BufferId, Kernel, Lifetime, Narrow, Step};
 use crate::passes::{Group, Home, homes};
+use crate::ranges::codings;
+use crate::{Options, Precision};
 
 /// How a value lies in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +33,19 @@ pub struct Lowering<'a> {
     pub steps: Vec<Step>,
     plain: Vec<Option<BufferId>>,
     blocked: Vec<Option<BufferId>>,
+    /// In channel blocks of narrow numbers.
+    narrow: Vec<Option<BufferId>>,
+    /// Images of few channels, narrow, pixel by pixel.
+    pixels: Vec<Option<BufferId>>,
     written: Vec<bool>,
+    /// By value: how it is written in bytes, in plans of bytes.
+    codings: Vec<Option<Coding>>,
     /// By value: where in a larger one it is to be made.
     homes: Vec<Option<Home>>,
     /// By value: room that was made for its parts before it.
     rooms: Vec<Option<BufferId>>,
+    /// The same in narrow numbers.
+    narrow_rooms: Vec<Option<BufferId>>,
 }
 
 impl<'a> Lowering<'a> {
@@ -47,9 +59,16 @@ impl<'a> Lowering<'a> {
             steps: Vec::new(),
             plain: vec![None; values],
             blocked: vec![None; values],
+            narrow: vec![None; values],
+            pixels: vec![None; values],
             written: written_params(graph),
+            codings: match &options.precision {
+                Precision::Int8(ranges) => codings(graph, ranges),
+                _ => Vec::new(),
+            },
             homes: homes(graph),
             rooms: vec![None; values],
+            narrow_rooms: vec![None; values],
         };
         let params = graph.params().iter().map(|p| p.value);
         for value in params.chain(graph.inputs().iter().copied()) {
@@ -70,7 +89,17 @@ impl<'a> Lowering<'a> {
 
     /// A new buffer of `len` floats.
     pub fn buffer(&mut self, name: impl Into<String>, len: usize, lifetime: Lifetime) -> BufferId {
-        self.buffers.push(Buffer { name: name.into(), len, lifetime, inside: None, offset: 0 });
+        self.words(name, (Format::F32, len), lifetime)
+    }
+
+    /// A new buffer of so many words of these numbers.
+    pub fn words(
+        &mut self,
+        name: impl Into<String>,
+        (format, len): (Format, usize),
+        lifetime: Lifetime,
+    ) -> BufferId {
+        self.buffers.push(Buffer { name: name.into(), format, len, lifetime, inside: None, offset: 0 });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
@@ -122,6 +151,108 @@ impl<'a> Lowering<'a> {
         place.is_some() && self.buffers[buffer.index()].inside == place
     }
 
+    /// Whether any step may compute in narrow numbers: in inference plans that ask for it.
+    pub fn is_narrow(&self) -> bool {
+        self.options.precision != Precision::F32 && self.graph.nodes().iter().all(|n| n.op.writes() == 0)
+    }
+
+    /// How the value is written in narrow numbers, if it may be.
+    pub fn coding(&self, value: ValueId) -> Option<Coding> {
+        let image_like = self.graph.shape(value).nchw().is_some() && self.graph.param_of(value).is_none();
+        match self.options.precision {
+            Precision::Bf16 if image_like => Some(Coding::Bf16),
+            Precision::Int8(_) if image_like => self.codings[value.index()],
+            _ => None,
+        }
+    }
+
+    /// Whether the value lies in narrow numbers.
+    pub fn lies_narrow(&self, value: ValueId) -> bool {
+        self.narrow[value.index()].is_some()
+    }
+
+    /// The value in blocks of narrow numbers, converted if need be. It has a coding.
+    pub fn narrow(&mut self, value: ValueId) -> BufferId {
+        if let Some(id) = self.narrow[value.index()] {
+            return id;
+        }
+        let from = self.blocked(value);
+        let to = self.define_narrow(value);
+        self.convert(value, [from, to], [Coding::F32, self.expect_coding(value)]);
+        to
+    }
+
+    /// The images, of few channels, in narrow numbers, pixel by pixel.
+    pub fn pixels(&mut self, value: ValueId) -> BufferId {
+        if let Some(id) = self.pixels[value.index()] {
+            return id;
+        }
+        let from = self.plain(value);
+        let (dims, coding) = (self.dims(value), self.expect_coding(value));
+        let [n, c, h, w] = dims;
+        let words = (coding.format(), n * h * w * pixel_words(coding.format(), c));
+        let name = format!("{} to pixels", self.graph.value(value).name);
+        let to = self.words(&name, words, Lifetime::Steps);
+        let kernel = Kernel::Narrow(Narrow::ToPixels { dims, to: coding });
+        self.push(Step::new(name, kernel).reading([from]).writing([to]));
+        self.pixels[value.index()] = Some(to);
+        to
+    }
+
+    fn expect_coding(&self, value: ValueId) -> Coding {
+        self.coding(value).expect("only values with a coding are narrow")
+    }
+
+    /// Appends a conversion between blocks of numbers of two kinds.
+    fn convert(&mut self, value: ValueId, [from, to]: [BufferId; 2], [of, coding]: [Coding; 2]) {
+        let (name, size) = (&self.graph.value(value).name, self.size(value));
+        let name = format!("{name} to {}", coding.format().name());
+        let kernel = Narrow::Sum { size, from: [of, Coding::F32], to: coding, clamp: None };
+        self.push(Step::new(name, Kernel::Narrow(kernel)).reading([from]).writing([to]));
+    }
+
+    /// Room for `value` in blocks of narrow numbers, to be written by the next step.
+    pub fn define_narrow(&mut self, value: ValueId) -> BufferId {
+        let id = self.narrow_room(value);
+        self.narrow[value.index()] = Some(id);
+        id
+    }
+
+    fn narrow_room(&mut self, value: ValueId) -> BufferId {
+        if let Some(id) = self.narrow_rooms[value.index()] {
+            return id;
+        }
+        let [n, c, h, w] = self.dims(value);
+        let format = self.expect_coding(value).format();
+        let name = self.graph.value(value).name.clone();
+        let home = self.homes[value.index()].filter(|home| self.coding(home.whole) == self.coding(value));
+        let id = match home {
+            Some(home) => self.narrow_part(name, home, c),
+            None => self.words(name, (format, format.blocked_len(n, c, h, w)), Lifetime::Steps),
+        };
+        self.narrow_rooms[value.index()] = Some(id);
+        id
+    }
+
+    /// A part of the room of a larger value in narrow numbers: some channels of its only image.
+    pub fn narrow_part(&mut self, name: String, home: Home, channels: usize) -> BufferId {
+        let whole = self.narrow_room(home.whole);
+        let [_, _, h, w] = self.dims(home.whole);
+        let format = self.expect_coding(home.whole).format();
+        let id = self.words(name, (format, format.blocked_len(1, channels, h, w)), Lifetime::Steps);
+        self.buffers[id.index()].inside = Some((whole, format.blocked_len(1, home.channel, h, w)));
+        id
+    }
+
+    /// Whether `buffer` is the part of `home.whole` in narrow numbers from `home.channel` on.
+    pub fn lies_narrow_at(&self, buffer: BufferId, home: Home) -> bool {
+        let [_, _, h, w] = self.dims(home.whole);
+        let format = self.expect_coding(home.whole).format();
+        let start = format.blocked_len(1, home.channel, h, w);
+        let place = self.narrow_rooms[home.whole.index()].map(|room| (room, start));
+        place.is_some() && self.buffers[buffer.index()].inside == place
+    }
+
     /// Lets `value` in plain order be another name for what lies in `buffer`.
     pub fn alias_plain(&mut self, value: ValueId, buffer: BufferId) {
         self.plain[value.index()] = Some(buffer);
@@ -131,6 +262,7 @@ impl<'a> Lowering<'a> {
     pub fn alias(&mut self, value: ValueId, of: ValueId) {
         self.plain[value.index()] = self.plain[of.index()];
         self.blocked[value.index()] = self.blocked[of.index()];
+        self.narrow[value.index()] = self.narrow[of.index()];
     }
 
     /// The value in plain order, converted if need be.
@@ -138,7 +270,10 @@ impl<'a> Lowering<'a> {
         if let Some(id) = self.plain[value.index()] {
             return id;
         }
-        let from = self.blocked[value.index()].expect("a value is made before it is read");
+        let from = match self.blocked[value.index()] {
+            Some(from) => from,
+            None => self.blocked(value),
+        };
         let dims = self.dims(value);
         if same_in_both_orders(dims) {
             self.plain[value.index()] = Some(from);
@@ -154,6 +289,11 @@ impl<'a> Lowering<'a> {
     pub fn blocked(&mut self, value: ValueId) -> BufferId {
         if let Some(id) = self.blocked[value.index()] {
             return id;
+        }
+        if let (None, Some(from)) = (self.plain[value.index()], self.narrow[value.index()]) {
+            let to = self.define_blocked(value);
+            self.convert(value, [from, to], [self.expect_coding(value), Coding::F32]);
+            return to;
         }
         let from = self.plain[value.index()].expect("a value is made before it is read");
         let dims = self.dims(value);

@@ -6,13 +6,18 @@ mod display;
 mod emit;
 mod lowering;
 mod memory;
+mod narrow;
 mod recompute;
 mod step;
 
 use ocellus_graph::Role;
+use ocellus_kernels::format::Format;
 use ocellus_kernels::isa::Isa;
 use ocellus_tensor::Shape;
 
+use crate::Precision;
+
+pub use narrow::Narrow;
 pub use step::{Channels, Elementwise, Kernel, LossSizes, MOST_OPERANDS, Mask, Per, Reference, Step};
 
 /// Names a buffer within one plan.
@@ -42,13 +47,15 @@ pub enum Lifetime {
 pub struct Buffer {
     /// The value (or purpose) it is for.
     pub name: String,
-    /// Its length in floats.
+    /// What its numbers are.
+    pub format: Format,
+    /// Its length in 32-bit words: one `f32`, two bf16 numbers or four bytes each.
     pub len: usize,
     /// How long it lives.
     pub lifetime: Lifetime,
-    /// The buffer of which it is a part, and how many floats from that one's start it begins.
+    /// The buffer of which it is a part, and how many words from that one's start it begins.
     pub inside: Option<(BufferId, usize)>,
-    /// Where it begins, in floats from the arena's start; buffers that never live at once may share room.
+    /// Where it begins, in words from the arena's start; buffers that never live at once may share room.
     pub offset: usize,
 }
 
@@ -81,13 +88,15 @@ pub struct Plan {
     pub threads: usize,
     /// Instructions it is made for.
     pub isa: Isa,
+    /// What it computes with where it can.
+    pub precision: Precision,
     /// Run once after parameters change from outside.
     pub prepare: Vec<Step>,
     /// Run every time.
     pub steps: Vec<Step>,
     /// All buffers.
     pub buffers: Vec<Buffer>,
-    /// Length of the arena, in floats.
+    /// Length of the arena, in words of 32 bits.
     pub floats: usize,
     /// What is handed in.
     pub inputs: Vec<Port>,

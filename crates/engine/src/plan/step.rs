@@ -4,6 +4,7 @@ use ocellus_graph::Op;
 use ocellus_graph::ops::{AdamUpdate, MuonUpdate, RunningUpdate, SgdUpdate, Statistics};
 use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad};
 use ocellus_kernels::elementwise::{Activation, Blocked, Broadcast, ByOutput};
+use ocellus_kernels::format::Format;
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 use ocellus_kernels::norm::{GroupNorm, LayerNorm, Lrn};
 use ocellus_kernels::pooling::Pooling;
@@ -12,7 +13,7 @@ use ocellus_kernels::softmax::Softmax;
 use ocellus_kernels::update::Muon;
 use ocellus_tensor::Shape;
 
-use super::BufferId;
+use super::{BufferId, Narrow};
 
 /// Most tensors one step reads or writes.
 pub const MOST_OPERANDS: usize = 16;
@@ -24,6 +25,8 @@ pub enum Kernel {
     /// The operation's reference kernel on plain tensors. Reads: the inputs it does not write. Writes: outputs, or the
     /// parameters it updates.
     Reference(Reference),
+    /// Of narrow numbers.
+    Narrow(Narrow),
     /// Plain order to channel blocks.
     ToBlocked {
         /// N, C, H, W.
@@ -42,12 +45,14 @@ pub enum Kernel {
     },
     /// Reads: w, scale per output channel?. Writes: packed w.
     PackConv(ConvForward),
-    /// Reads: x, packed w, bias?, residual?. Writes: y.
+    /// Reads: x, packed w, bias?, residual?, worth of sums?. Writes: y.
     Conv {
         /// How.
         recipe: ConvForward,
         /// Bounds at the end.
         clamp: Option<Clamp>,
+        /// What a step of an 8-bit residual is worth; 1 otherwise.
+        residual_worth: f32,
     },
     /// Reads: w, nothing. Writes: packed w.
     PackConvInputGrad(ConvInputGrad),
@@ -412,6 +417,7 @@ impl Kernel {
     pub fn name(&self) -> &'static str {
         match self {
             Kernel::Reference(_) => "reference",
+            Kernel::Narrow(narrow) => narrow.name(),
             Kernel::ToBlocked { .. } => "to blocks",
             Kernel::ToPlain { .. } => "to plain",
             Kernel::FoldBatchNorm { .. } => "fold batch norm",
@@ -461,11 +467,13 @@ impl Kernel {
             | Kernel::Accumulate { .. }
             | Kernel::RunningUpdate(_) => "update",
             Kernel::ChannelSum { .. } | Kernel::ColumnSum => "bias grad",
-            Kernel::Conv { recipe, .. } => match recipe.algorithm() {
-                "direct" => "conv direct",
-                "depthwise" => "conv depthwise",
-                "grouped" => "conv grouped",
-                "winograd 2x2" => "conv winograd 2x2",
+            Kernel::Conv { recipe, .. } => match (recipe.algorithm(), recipe.format()) {
+                ("direct", Format::Bf16) => "conv direct bf16",
+                ("direct", Format::U8) => "conv direct int8",
+                ("direct", _) => "conv direct",
+                ("depthwise", _) => "conv depthwise",
+                ("grouped", _) => "conv grouped",
+                ("winograd 2x2", _) => "conv winograd 2x2",
                 _ => "conv winograd 4x4",
             },
             Kernel::ConvInputGrad { recipe, .. } => match recipe.algorithm() {

@@ -1,6 +1,7 @@
 //! The planned engine against the reference: the same graphs on fast kernels, fused and blocked, and node by node on
 //! the reference kernels must give the same numbers; and the same bits at any number of threads.
 
+mod narrow;
 mod networks;
 
 use networks::{CASES, Case};

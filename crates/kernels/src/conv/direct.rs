@@ -9,15 +9,18 @@
 //!
 //! The panel stays in the second-level cache over the rows, the rows over the panels.
 
+use crate::format::Format;
 use crate::isa::{Isa, LANES};
 use crate::layout::{BLOCK, blocks};
+use crate::narrow::Coding;
 use crate::threads::{SharedMut, ThreadPool};
 
+use super::narrow::NarrowPacking;
 use super::pack::{Packing, WeightView};
 use super::panels::{Panel, Panels};
 use super::pass::Pass;
 use super::source::{Source, SourceShape};
-use super::tile::{TileArgs, max_pixels, pairs, tile};
+use super::tile::{TileArgs, max_pixels_of, pairs, tile_of};
 use super::{Epilogue, InputLayout};
 
 /// Most vectors of output channels in any tile.
@@ -39,6 +42,10 @@ pub(crate) struct Direct {
     from: Side,
     to: Side,
     layout: InputLayout,
+    /// What the input is, and so the weights.
+    coding: Coding,
+    /// The output is `f32`, whatever the input is.
+    wide: bool,
     /// Vectors of output channels in a full panel.
     vectors: usize,
     passes: Vec<Step>,
@@ -63,6 +70,10 @@ pub(crate) struct DirectSpec {
     pub from: Side,
     pub to: Side,
     pub layout: InputLayout,
+    /// What the input is, and so the weights.
+    pub coding: Coding,
+    /// Whether the output is `f32` all the same.
+    pub wide: bool,
     pub kernel_width: usize,
     pub passes: Vec<Pass>,
 }
@@ -100,31 +111,36 @@ struct Place {
 impl Direct {
     /// `None` where groups do not fall on block boundaries.
     pub fn new(spec: DirectSpec) -> Option<Self> {
-        let DirectSpec { isa, batch, groups, from, to, layout, kernel_width, passes } = spec;
+        let DirectSpec { isa, batch, groups, from, to, layout, coding, wide, kernel_width, passes } = spec;
+        let format = coding.format();
         let whole_blocks = |side: Side| (side.channels / groups).is_multiple_of(BLOCK);
         if groups > 1 && !(whole_blocks(from) && whole_blocks(to) && layout == InputLayout::Blocked) {
             return None;
         }
-        let (channels, lanes) = (from.channels / groups, blocks(to.channels / groups) * LANES);
-        let shape = source_shape(from, layout, groups);
+        if layout == InputLayout::Plain && format != Format::F32 {
+            return None;
+        }
+        let words = (from.channels / groups).div_ceil(format.per_word());
+        let lanes = blocks(to.channels / groups) * LANES;
+        let shape = source_shape(from, (layout, format), groups);
         let mut packed = 0;
         let mut step = |pass: Pass| {
             let source = Source::new(&pass, shape);
             let tap = |&row: &usize| pass.cols.kernel.iter().map(move |&col| row * kernel_width + col);
             let taps = pass.rows.kernel.iter().flat_map(tap).collect();
             let start = packed;
-            packed += groups * lanes * channels * pass.taps();
+            packed += groups * lanes * words * pass.taps();
             Step { source, taps, packed: start, pass }
         };
         let passes = passes.into_iter().map(&mut step).collect();
         // Tiny images make small tiles: more output channels at once then keep the multiply-adds in flight.
-        let tiny = plane(to) <= max_pixels(isa, 4) && layout == InputLayout::Blocked;
+        let tiny = plane(to) <= max_pixels_of(isa, format, 4) && layout == InputLayout::Blocked;
         let vectors = if tiny { 4 } else { 2 };
-        let vectors = if max_pixels(isa, vectors) > 0 { vectors } else { 1 };
-        Some(Direct { isa, batch, groups, from, to, layout, vectors, passes })
+        let vectors = if max_pixels_of(isa, format, vectors) > 0 { vectors } else { 1 };
+        Some(Direct { isa, batch, groups, from, to, layout, coding, wide, vectors, passes })
     }
 
-    /// Numbers of packed weights.
+    /// Words of packed weights.
     pub fn packed_len(&self) -> usize {
         self.passes.iter().map(|step| self.groups * self.group_packed_len(step)).sum()
     }
@@ -135,7 +151,12 @@ impl Direct {
 
     /// Weight vectors of one output channel block: the length of the reduction.
     fn panel_rows(&self, step: &Step) -> usize {
-        self.from.channels / self.groups * step.taps.len()
+        self.words() * step.taps.len()
+    }
+
+    /// Words of one group's input channels.
+    fn words(&self) -> usize {
+        (self.from.channels / self.groups).div_ceil(self.format().per_word())
     }
 
     /// Packs the weights. `view(group)` shows them as the passes see them; `scale` has a factor per output channel.
@@ -153,17 +174,18 @@ impl Direct {
             let len = self.group_packed_len(step);
             let packed = packed[step.packed..].chunks_exact_mut(len.max(1)).take(self.groups);
             for (group, packed) in packed.enumerate() {
-                let packing = Packing {
-                    isa: self.isa,
-                    view: view(group),
-                    taps: &step.taps,
-                    lanes,
-                    panels: self.panels(),
-                    channels: self.from.channels / self.groups,
-                    block: self.layout.step(),
-                    scale: scale.map(|s| &s[group * lanes..][..lanes]),
-                };
-                packing.pack(pool, packed);
+                let (view, panels) = (view(group), self.panels());
+                let channels = self.from.channels / self.groups;
+                let block = self.layout.words(self.format(), channels);
+                let (taps, scale) = (&step.taps[..], scale.map(|s| &s[group * lanes..][..lanes]));
+                if self.format() == Format::F32 {
+                    let isa = self.isa;
+                    Packing { isa, view, taps, lanes, panels, channels, block, scale }.pack(pool, packed);
+                } else {
+                    let format = self.format();
+                    NarrowPacking { format, view, taps, lanes, panels, channels, block, scale }
+                        .pack(pool, packed);
+                }
             }
         }
     }
@@ -174,7 +196,7 @@ impl Direct {
     }
 
     fn thread_scratch_len(&self) -> usize {
-        let blocks = source_shape(self.from, self.layout, self.groups).blocks;
+        let blocks = source_shape(self.from, (self.layout, self.format()), self.groups).blocks;
         let most = self.passes.iter().map(|step| step.source.scratch_len(blocks)).max();
         most.unwrap_or(0).next_multiple_of(LANES)
     }
@@ -183,10 +205,15 @@ impl Direct {
     pub fn run(&self, pool: &ThreadPool, run: DirectRun<'_>) {
         let DirectRun { x, packed, epilogue, scratch, y } = run;
         assert_eq!(x.len(), self.batch * self.image_len(), "input length");
-        assert_eq!(y.len(), self.batch * plane(self.to) * blocks(self.to.channels) * BLOCK, "output length");
+        let pixels = self.batch * plane(self.to) * blocks(self.to.channels);
+        assert_eq!(y.len(), pixels * self.out_format().block(), "output length");
         assert_eq!(packed.len(), self.packed_len(), "packed length");
         assert!(epilogue.residual.is_none_or(|r| r.len() == y.len()), "residual length");
         assert!(epilogue.bias.is_none_or(|b| b.len() == self.to.channels), "one bias per output channel");
+        assert!(
+            epilogue.worth.map_or(self.format() != Format::U8, |w| w.sum.len() == self.to.channels),
+            "one factor per output channel where products are of 8 bits"
+        );
         assert!(scratch.len() >= self.scratch_len(pool.threads()), "scratch length");
         let (scratch, y) = (SharedMut::new(scratch), SharedMut::new(y));
         for step in &self.passes {
@@ -202,10 +229,28 @@ impl Direct {
         }
     }
 
-    /// Floats of one input image.
+    /// Words of one input image.
     fn image_len(&self) -> usize {
-        let step = self.layout.step();
-        self.from.channels.div_ceil(step) * step * plane(self.from)
+        let SourceShape { blocks, step, .. } = source_shape(self.from, (self.layout, self.format()), 1);
+        blocks * step * plane(self.from)
+    }
+
+    /// What the input and the weights are.
+    pub fn format(&self) -> Format {
+        self.coding.format()
+    }
+
+    /// A word of numbers that stand for 0.
+    fn zero(&self) -> f32 {
+        match self.coding {
+            Coding::U8 { zero, .. } => f32::from_bits(u32::from_le_bytes([zero; 4])),
+            _ => 0.0,
+        }
+    }
+
+    /// What the output is.
+    fn out_format(&self) -> Format {
+        if self.wide { Format::F32 } else { self.format() }
     }
 
     /// The panels of one group's output channels.
@@ -236,10 +281,10 @@ impl Job<'_> {
         let (image, row_block) = (unit / self.row_blocks, unit % self.row_blocks);
         let row = row_block * step.source.rows;
         let place = Place { image, row, rows: step.source.rows.min(step.pass.rows.count - row), group };
-        let shape = source_shape(direct.from, direct.layout, direct.groups);
+        let shape = source_shape(direct.from, (direct.layout, direct.format()), direct.groups);
         let group_len = direct.image_len() / direct.groups;
         let x = &self.x[image * direct.image_len() + group * group_len..][..group_len];
-        let x = step.source.prepare(x, shape, row, scratch);
+        let x = step.source.prepare(x, shape, (row, direct.zero()), scratch);
         let panels = direct.panels();
         let count = panels.count();
         for index in chunk * count / self.chunks..(chunk + 1) * count / self.chunks {
@@ -252,32 +297,44 @@ impl Job<'_> {
         let (direct, step) = (self.direct, self.step);
         let Side { size: [_, width], .. } = direct.to;
         let group_lanes = direct.to.channels / direct.groups;
-        let mut bias = [0.0; MOST_VECTORS * LANES];
-        if let Some(all) = self.epilogue.bias {
-            let lane = panel.block * LANES;
+        let (mut bias, mut factors) = ([0.0; MOST_VECTORS * LANES], [0.0; MOST_VECTORS * LANES]);
+        let lane = panel.block * LANES;
+        let own = |all: &[f32], to: &mut [f32]| {
             let count = (group_lanes - lane).min(panel.vectors * LANES);
-            bias[..count].copy_from_slice(&all[place.group * group_lanes + lane..][..count]);
+            to[..count].copy_from_slice(&all[place.group * group_lanes + lane..][..count]);
+        };
+        if let Some(all) = self.epilogue.bias {
+            own(all, &mut bias);
+        }
+        if let Some(worth) = self.epilogue.worth {
+            own(worth.sum, &mut factors);
         }
         let rows = direct.panel_rows(step);
         let weights = step.packed + place.group * direct.group_packed_len(step) + panel.block * LANES * rows;
         let weights = &self.packed[weights..][..panel.vectors * LANES * rows];
         let block = (place.image * direct.groups + place.group) * blocks(group_lanes) + panel.block;
         let pixel = (step.pass.rows.start + place.row * step.pass.rows.step) * width + step.pass.cols.start;
-        let y = (block * plane(direct.to) + pixel) * BLOCK;
+        let out = direct.out_format().block();
+        let y = (block * plane(direct.to) + pixel) * out;
+        let channels = direct.from.channels / direct.groups;
         let args = TileArgs {
             x: x.as_ptr(),
             x_block_step: step.source.block_step,
             x_row_step: step.source.row_step,
             taps: &step.source.taps,
-            channels: direct.from.channels / direct.groups,
+            channels: direct.words(),
+            block: direct.layout.words(direct.format(), channels),
             weights: weights.as_ptr(),
             y: self.y.as_ptr().wrapping_add(y),
             residual: self.epilogue.residual.map_or(std::ptr::null(), |r| r[y..].as_ptr()),
-            y_step: step.pass.cols.step * BLOCK,
-            y_row_step: step.pass.rows.step * width * BLOCK,
-            y_block_step: plane(direct.to) * BLOCK,
+            y_step: step.pass.cols.step * out,
+            y_row_step: step.pass.rows.step * width * out,
+            y_block_step: plane(direct.to) * out,
             bias: bias.as_ptr(),
+            scale: factors.as_ptr(),
+            residual_scale: self.epilogue.worth.map_or(1.0, |worth| worth.residual),
             clamp: self.epilogue.clamp,
+            wide: direct.wide,
         };
         // SAFETY: `prepare` laid out every tap of every pixel of these rows for all blocks; the panel was packed for
         // this step; `y` is the task's own rows of its own channels, inside the checked length; the tile functions
@@ -294,7 +351,7 @@ impl Job<'_> {
             // SAFETY: passed on to the caller.
             return unsafe { self.run_line(&args, vectors, [1, rows * width]) };
         }
-        let paired = pairs(direct.isa, step.source.pixel_step, vectors, width);
+        let paired = pairs(direct.isa, direct.format(), step.source.pixel_step, vectors, width);
         let mut row = 0;
         while row < rows {
             let height = if paired && row + 1 < rows { 2 } else { 1 };
@@ -311,8 +368,8 @@ impl Job<'_> {
 
     /// One line of pixels, one or two rows high, in tiles of nearly equal width.
     unsafe fn run_line(&self, args: &TileArgs<'_>, vectors: usize, [height, width]: [usize; 2]) {
-        let (isa, x_step) = (self.direct.isa, self.step.source.pixel_step);
-        let tiles = if height == 2 { 1 } else { width.div_ceil(max_pixels(isa, vectors)) };
+        let (isa, format, x_step) = (self.direct.isa, self.direct.format(), self.step.source.pixel_step);
+        let tiles = if height == 2 { 1 } else { width.div_ceil(max_pixels_of(isa, format, vectors)) };
         let mut args = *args;
         let (mut from, mut done) = (0, 0);
         while done < tiles {
@@ -320,7 +377,7 @@ impl Job<'_> {
             let to = width * done / tiles;
             let pixels = to - from;
             // SAFETY: passed on to the caller.
-            unsafe { tile(isa, x_step, vectors, [height, pixels])(&args) };
+            unsafe { tile_of(isa, format, x_step, vectors, [height, pixels])(&args) };
             args.x = args.x.wrapping_add(pixels * x_step);
             args.y = args.y.wrapping_add(pixels * args.y_step);
             if !args.residual.is_null() {
@@ -337,7 +394,8 @@ fn plane(side: Side) -> usize {
 }
 
 /// One group's input, as the source sees it.
-fn source_shape(from: Side, layout: InputLayout, groups: usize) -> SourceShape {
-    let step = layout.step();
-    SourceShape { blocks: (from.channels / groups).div_ceil(step), size: from.size, step }
+fn source_shape(from: Side, (layout, format): (InputLayout, Format), groups: usize) -> SourceShape {
+    let channels = from.channels / groups;
+    let step = layout.words(format, channels);
+    SourceShape { blocks: channels.div_ceil(format.per_word()).div_ceil(step), size: from.size, step }
 }

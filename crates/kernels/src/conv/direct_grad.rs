@@ -255,7 +255,7 @@ impl DirectGrad {
     fn staged_len(&self) -> usize {
         match self.layout {
             InputLayout::Blocked => 0,
-            InputLayout::Plain => {
+            InputLayout::Plain | InputLayout::Pixels => {
                 let rows = (self.slabs.rows - 1) * self.pass.rows.stride + self.geometry.window.reach(0);
                 (self.slabs.images * rows * self.staged_width()).next_multiple_of(LANES)
             }

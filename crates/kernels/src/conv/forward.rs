@@ -2,8 +2,10 @@
 
 use ocellus_tensor::ConvGeometry;
 
+use crate::format::Format;
 use crate::isa::Isa;
 use crate::layout::BLOCK;
+use crate::narrow::Coding;
 use crate::threads::ThreadPool;
 
 use super::depthwise::{Depthwise, is_depthwise};
@@ -46,6 +48,40 @@ impl ConvForward {
             from: Side { channels: geometry.in_channels, size: geometry.input },
             to: Side { channels: geometry.out_channels, size: geometry.output },
             layout: input,
+            coding: Coding::F32,
+            wide: false,
+            kernel_width: geometry.window.kernel[1],
+            passes: vec![Pass::forward(&geometry)],
+        })?;
+        Some(ConvForward { geometry, kind: Kind::Direct(direct) })
+    }
+
+    /// The recipe for an input and weights of narrow numbers, or `None` where the narrow kernels do not reach: groups that
+    /// do not fall on blocks of channels, depthwise ones among them, and images in plain order. The output has the same
+    /// format, or is `f32` if `wide`.
+    ///
+    /// All slices are words ([`crate::format`]); bias and factors are `f32`. Products of bf16 numbers are summed in
+    /// `f32`, those of bytes in 32-bit integers, which holds for up to 2^16 of them.
+    pub fn narrow(
+        geometry: ConvGeometry,
+        isa: Isa,
+        input: InputLayout,
+        (coding, wide): (Coding, bool),
+    ) -> Option<Self> {
+        let few = input != InputLayout::Pixels || (geometry.in_channels <= BLOCK && geometry.groups == 1);
+        let sums = geometry.group_in().checked_mul(geometry.window.taps())?;
+        if !few || (coding.format() == Format::U8 && sums > 1 << 16) {
+            return None;
+        }
+        let direct = Direct::new(DirectSpec {
+            isa,
+            batch: geometry.batch,
+            groups: geometry.groups,
+            from: Side { channels: geometry.in_channels, size: geometry.input },
+            to: Side { channels: geometry.out_channels, size: geometry.output },
+            layout: input,
+            coding,
+            wide,
             kernel_width: geometry.window.kernel[1],
             passes: vec![Pass::forward(&geometry)],
         })?;
@@ -76,12 +112,17 @@ impl ConvForward {
         self.kind.name()
     }
 
+    /// The format of the input and the weights.
+    pub fn format(&self) -> Format {
+        self.kind.format()
+    }
+
     /// The geometry.
     pub fn geometry(&self) -> &ConvGeometry {
         &self.geometry
     }
 
-    /// Numbers of packed weights.
+    /// Words of packed weights.
     pub fn packed_len(&self) -> usize {
         self.kind.packed_len()
     }
@@ -92,7 +133,10 @@ impl ConvForward {
         let g = &self.geometry;
         let (inputs, taps) = (g.group_in(), g.window.taps());
         assert_eq!(weight.len(), g.out_channels * inputs * taps, "weight length");
-        let (wide, merged) = merged(g);
+        let (wide, merged) = match self.kind.format() {
+            Format::F32 => merged(g),
+            _ => (*g, false),
+        };
         let inner = Inner { lanes: g.group_out(), sources: inputs, rows_of_lanes: true };
         let group_len = wide.group_out() * inputs * taps;
         let view = |group: usize| WeightView {

@@ -16,6 +16,7 @@
 use ocellus_tensor::ConvGeometry;
 
 #[cfg(target_arch = "x86_64")]
+use crate::format::F32;
 use crate::isa::{Avx2, Avx512};
 use crate::isa::{Isa, LANES, Scalar, Simd, VectorOp};
 use crate::layout::{BLOCK, blocks};
@@ -170,7 +171,7 @@ impl Step {
     fn prepare<'a>(&self, all: &Grouped, x: &'a [f32], row: usize, scratch: &'a mut [f32]) -> &'a [f32] {
         let (copies, staged) =
             scratch[..self.scratch_len(all.group)].split_at_mut(all.group * self.source.block_step);
-        let x = self.source.prepare(x, shape(all.from), row, staged);
+        let x = self.source.prepare(x, shape(all.from), (row, 0.0), staged);
         let x = &x[..self.source.block_step];
         match all.group {
             2 => all.isa.run(Spread::<2> { x, copies }),
@@ -238,6 +239,7 @@ impl Job<'_> {
                     x_row_step: 0,
                     taps,
                     channels: 0,
+                    block: LANES,
                     weights: weights.as_ptr(),
                     y: self.y.as_ptr().wrapping_add(at),
                     residual: epilogue.residual.map_or(std::ptr::null(), |r| r[at..].as_ptr()),
@@ -245,7 +247,10 @@ impl Job<'_> {
                     y_row_step: 0,
                     y_block_step: 0,
                     bias: bias.as_ptr(),
+                    scale: std::ptr::null(),
+                    residual_scale: 1.0,
                     clamp: epilogue.clamp,
+                    wide: false,
                 };
                 // SAFETY: `prepare` laid out every tap of every pixel of these rows; every output pixel belongs to
                 // one pass, strip and tile alone; the tiles are those of the recipe's ISA.
@@ -280,7 +285,7 @@ impl<const P: usize> VectorOp for Tile<'_, '_, P> {
             }
         }
         // SAFETY: `TileFn`'s contract: the tile's pixels of `y`, and of the residual, are ours.
-        unsafe { store::<S, 1, P, 1>(s, args, &acc) }
+        unsafe { store::<S, F32, 1, P, 1>(s, args, &acc) }
     }
 }
 

@@ -3,6 +3,7 @@
 use ocellus_tensor::ConvGeometry;
 
 use crate::isa::Isa;
+use crate::narrow::Coding;
 use crate::threads::ThreadPool;
 
 use super::depthwise::{Depthwise, is_depthwise};
@@ -45,6 +46,8 @@ impl ConvInputGrad {
             from: Side { channels: geometry.out_channels, size: geometry.output },
             to: Side { channels: geometry.in_channels, size: geometry.input },
             layout: InputLayout::Blocked,
+            coding: Coding::F32,
+            wide: false,
             kernel_width: geometry.window.kernel[1],
             passes: Pass::gradient(&geometry),
         })?;

@@ -12,9 +12,11 @@ mod grouped;
 mod grouped_grad;
 mod input_grad;
 mod merged;
+mod narrow;
 pub(crate) mod pack;
 pub(crate) mod panels;
 mod pass;
+mod quantise;
 mod scatter;
 mod source;
 pub(crate) mod tile;
@@ -23,10 +25,11 @@ mod weight_grad;
 pub(crate) mod weight_tile;
 mod winograd;
 
-use crate::layout::BLOCK;
+use crate::format::Format;
 use crate::threads::ThreadPool;
 pub use forward::ConvForward;
 pub use input_grad::ConvInputGrad;
+pub use quantise::{Quantise, Quantised};
 pub use weight_grad::ConvWeightGrad;
 pub use winograd::{F2_ERROR, F4_ERROR};
 
@@ -35,18 +38,31 @@ pub use winograd::{F2_ERROR, F4_ERROR};
 pub enum InputLayout {
     /// `[N][ceil(C / 16)][H][W][16]`.
     Blocked,
-    /// `[N][C][H][W]`, for up to 16 channels: images.
+    /// `[N][C][H][W]` of `f32`, for up to 16 channels: images.
     Plain,
+    /// `[N][H][W][C]`, the channels of a pixel filled up to [`pixel_words`] words: images of narrow numbers.
+    Pixels,
 }
 
 impl InputLayout {
-    /// Channels that lie side by side at a pixel, and so floats from one pixel to the next.
+    /// Channels of `f32` that lie side by side at a pixel, and so floats from one pixel to the next.
     fn step(self) -> usize {
+        self.words(Format::F32, 1)
+    }
+
+    /// Words that lie side by side at a pixel, and so words from one pixel to the next.
+    fn words(self, format: Format, channels: usize) -> usize {
         match self {
-            InputLayout::Blocked => BLOCK,
+            InputLayout::Blocked => format.block(),
             InputLayout::Plain => 1,
+            InputLayout::Pixels => pixel_words(format, channels),
         }
     }
+}
+
+/// Words of a pixel of few channels in [`InputLayout::Pixels`]: a power of two.
+pub const fn pixel_words(format: Format, channels: usize) -> usize {
+    channels.div_ceil(format.per_word()).next_power_of_two()
 }
 
 /// The kernels behind a forward convolution or an input gradient.
@@ -71,6 +87,14 @@ impl Kind {
                 winograd::Variant::F2 => "winograd 2x2",
                 winograd::Variant::F4 => "winograd 4x4",
             },
+        }
+    }
+
+    /// The format of the input and the weights.
+    fn format(&self) -> Format {
+        match self {
+            Kind::Direct(direct) => direct.format(),
+            _ => Format::F32,
         }
     }
 
@@ -134,7 +158,20 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a [f32]>,
     /// ReLU, ReLU6 and the like.
     pub clamp: Option<Clamp>,
+    /// What the sums of 8-bit products and an 8-bit residual are worth; none for other formats.
+    pub worth: Option<Worth<'a>>,
+}
+
+/// The worth of 8-bit numbers in a convolution's epilogue, in steps of its output.
+#[derive(Clone, Copy, Debug)]
+pub struct Worth<'a> {
+    /// Of a sum of products, for each output channel.
+    pub sum: &'a [f32],
+    /// Of one step of the residual.
+    pub residual: f32,
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_narrow;

@@ -46,7 +46,7 @@ impl WeightView<'_> {
     }
 
     /// Where the weights of a lane and a source channel start, if there are any.
-    fn at(&self, mut lane: usize, mut source: usize) -> Option<usize> {
+    pub(super) fn at(&self, mut lane: usize, mut source: usize) -> Option<usize> {
         if let Some(Inner { lanes, sources, rows_of_lanes }) = self.inner {
             if lane / lanes != source / sources {
                 return None;

@@ -170,6 +170,7 @@ impl Scatter {
                     x_row_step: 0,
                     taps: &[0],
                     channels: outputs,
+                    block: LANES,
                     weights: weights.as_ptr(),
                     y: to_columns[lane..].as_mut_ptr(),
                     residual: std::ptr::null(),
@@ -177,7 +178,10 @@ impl Scatter {
                     y_row_step: 0,
                     y_block_step: LANES,
                     bias: bias.as_ptr(),
+                    scale: std::ptr::null(),
+                    residual_scale: 1.0,
                     clamp: None,
+                    wide: false,
                 };
                 // SAFETY: the image holds these pixels in every block, the panel a row per output channel, and each
                 // pixel's columns reach beyond the panel's; the tile function is one of `isa`.

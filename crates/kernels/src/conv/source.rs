@@ -15,7 +15,7 @@
 //! single numbers, stay together where the micro-kernel can step over the stride.
 
 use super::pass::{Axis, Pass};
-use super::tile::STRIDES;
+use super::tile;
 
 /// Staged numbers a task aims for at most: they share the second-level cache with a panel of weights.
 const STAGED: usize = 32 * 1024;
@@ -80,7 +80,7 @@ impl Staged {
     }
 }
 
-/// Where a pass's input lies when the micro-kernel runs. Steps are in floats.
+/// Where a pass's input lies when the micro-kernel runs. Steps are in words.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Source {
     staging: Option<Staging>,
@@ -104,7 +104,7 @@ struct Staging {
     cols: Staged,
 }
 
-/// The input as given: `blocks` blocks of channels of `size` pixels, `step` floats per pixel.
+/// The input as given: `blocks` blocks of channels of `size` pixels, `step` words per pixel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct SourceShape {
     pub blocks: usize,
@@ -171,19 +171,20 @@ impl Source {
     }
 
     /// The numbers the micro-kernel reads for the output rows from `row` on, and which of them is the origin of the
-    /// first output. `x` holds the pass's blocks of one image; `scratch` at least [`Source::scratch_len`] numbers.
+    /// first output. `x` holds the pass's blocks of one image; `scratch` at least [`Source::scratch_len`] numbers. Outside
+    /// the image lie words of `zero`.
     pub fn prepare<'a>(
         &self,
         x: &'a [f32],
         shape: SourceShape,
-        row: usize,
+        (row, zero): (usize, f32),
         scratch: &'a mut [f32],
     ) -> &'a [f32] {
         let Some(staging) = &self.staging else { return &x[row * self.row_step..] };
         let plane = shape.size[0] * shape.size[1] * shape.step;
         for block in 0..shape.blocks {
             let to = &mut scratch[block * self.block_step..][..self.block_step];
-            staging.fill(&x[block * plane..][..plane], shape, row, to);
+            staging.fill(&x[block * plane..][..plane], shape, (row, zero), to);
         }
         scratch
     }
@@ -191,32 +192,36 @@ impl Source {
 
 impl Staging {
     /// Stages one block of channels.
-    fn fill(&self, plane: &[f32], shape: SourceShape, row: usize, to: &mut [f32]) {
+    fn fill(&self, plane: &[f32], shape: SourceShape, (row, zero): (usize, f32), to: &mut [f32]) {
         let (pitch, width) = (self.cols.len * shape.step, shape.size[1] * shape.step);
         for segment in &self.rows.segments {
             for i in 0..segment.len {
                 let staged = &mut to[(segment.start + i) * pitch..][..pitch];
                 match self.rows.pixel(segment, row, i) {
-                    Some(at) => self.fill_row(&plane[at * width..][..width], shape.step, staged),
-                    None => staged.fill(0.0),
+                    Some(at) => self.fill_row(&plane[at * width..][..width], (shape.step, zero), staged),
+                    None => staged.fill(zero),
                 }
             }
         }
     }
 
     /// Stages one row.
-    fn fill_row(&self, row: &[f32], step: usize, to: &mut [f32]) {
+    fn fill_row(&self, row: &[f32], (step, zero): (usize, f32), to: &mut [f32]) {
         for segment in &self.cols.segments {
             let staged = &mut to[segment.start * step..][..segment.len * step];
             let (from, end) = self.cols.inside(segment);
-            staged[..from * step].fill(0.0);
-            staged[end * step..].fill(0.0);
+            staged[..from * step].fill(zero);
+            staged[end * step..].fill(zero);
             let Some(first) = self.cols.pixel(segment, 0, from).filter(|_| from < end) else { continue };
             let (row, staged) = (&row[first * step..], &mut staged[from * step..end * step]);
             match (self.cols.stride, step) {
                 (1, _) => staged.copy_from_slice(&row[..staged.len()]),
                 (stride, 1) => copy_strided::<1>(row, stride, staged),
-                (stride, _) => copy_strided::<16>(row, stride, staged),
+                (stride, 2) => copy_strided::<2>(row, stride, staged),
+                (stride, 4) => copy_strided::<4>(row, stride, staged),
+                (stride, 8) => copy_strided::<8>(row, stride, staged),
+                (stride, 16) => copy_strided::<16>(row, stride, staged),
+                (_, step) => unreachable!("no format has pixels of {step} words"),
             }
         }
     }
@@ -231,7 +236,7 @@ fn copy_strided<const STEP: usize>(row: &[f32], stride: usize, to: &mut [f32]) {
 
 /// Whether the micro-kernel can step over the stride of the columns.
 fn steps_over(pass: &Pass, shape: SourceShape) -> bool {
-    shape.step == 1 && STRIDES.contains(&pass.cols.stride)
+    tile::steps_over(shape.step, pass.cols.stride)
 }
 
 /// Output rows per task: as many as keep the task's input small, evenly split.

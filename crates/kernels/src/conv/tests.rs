@@ -4,11 +4,11 @@ use ocellus_tensor::{ConvGeometry, Padding, Rounding, Window};
 
 use super::*;
 use crate::isa::Isa;
-use crate::layout::{blocked_len, blocked_to_plain, plain_to_blocked};
+use crate::layout::{BLOCK, blocked_len, blocked_to_plain, plain_to_blocked};
 use crate::threads::ThreadPool;
 
 /// Small integers that depend on the index, so that sums are exact in `f32`.
-fn integers(len: usize, seed: u32) -> Vec<f32> {
+pub(super) fn integers(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2654435761).wrapping_add(12345);
     let mut next = || {
         state = state.wrapping_mul(1664525).wrapping_add(1013904223);
@@ -18,7 +18,7 @@ fn integers(len: usize, seed: u32) -> Vec<f32> {
 }
 
 /// Calls `f(y, x, w)` with the flat plain indices of every product of the convolution.
-fn for_each_product(g: &ConvGeometry, mut f: impl FnMut(usize, usize, usize)) {
+pub(super) fn for_each_product(g: &ConvGeometry, mut f: impl FnMut(usize, usize, usize)) {
     let (inputs, outputs, [kh, kw]) = (g.group_in(), g.group_out(), g.window.kernel);
     let ([h, w], [oh, ow]) = (g.input, g.output);
     for n in 0..g.batch {
@@ -39,15 +39,15 @@ fn for_each_product(g: &ConvGeometry, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-fn x_dims(g: &ConvGeometry) -> [usize; 4] {
+pub(super) fn x_dims(g: &ConvGeometry) -> [usize; 4] {
     [g.batch, g.in_channels, g.input[0], g.input[1]]
 }
 
-fn y_dims(g: &ConvGeometry) -> [usize; 4] {
+pub(super) fn y_dims(g: &ConvGeometry) -> [usize; 4] {
     [g.batch, g.out_channels, g.output[0], g.output[1]]
 }
 
-fn weight_len(g: &ConvGeometry) -> usize {
+pub(super) fn weight_len(g: &ConvGeometry) -> usize {
     g.out_channels * g.group_in() * g.window.taps()
 }
 
@@ -79,7 +79,7 @@ fn assert_same(got: &[f32], want: &[f64], what: &str) {
 }
 
 /// Runs `compute` at 1, 2, 3 and 4 threads and checks that the bits agree.
-fn at_every_thread_count(what: &str, compute: impl Fn(&ThreadPool) -> Vec<f32>) -> Vec<f32> {
+pub(super) fn at_every_thread_count(what: &str, compute: impl Fn(&ThreadPool) -> Vec<f32>) -> Vec<f32> {
     let one = compute(&ThreadPool::new(1));
     for threads in 2..=4 {
         let more = compute(&ThreadPool::new(threads));
@@ -110,7 +110,8 @@ fn check_forward(g: ConvGeometry, isa: Isa, layout: InputLayout) {
         recipe.pack(pool, &weight, Some(&scale), &mut packed);
         let mut scratch = vec![f32::NAN; recipe.scratch_len(pool.threads())];
         let mut y = vec![f32::NAN; added.len()];
-        let epilogue = Epilogue { bias: Some(&bias), residual: Some(&added), clamp: Some(Clamp::RELU) };
+        let epilogue =
+            Epilogue { bias: Some(&bias), residual: Some(&added), clamp: Some(Clamp::RELU), worth: None };
         recipe.run(pool, &input, &packed, epilogue, &mut scratch, &mut y);
         assert!(y.iter().all(|v| v.is_finite()), "{what}: not finite");
         plain(y_dims(&g), &y)
@@ -137,7 +138,7 @@ fn check_input_grad(g: ConvGeometry, isa: Isa) {
         recipe.pack(pool, &weight, &mut packed);
         let mut scratch = vec![f32::NAN; recipe.scratch_len(pool.threads())];
         let mut dx = vec![f32::NAN; add.len()];
-        let epilogue = Epilogue { residual: Some(&add), bias: Some(&bias), clamp: Some(clamp) };
+        let epilogue = Epilogue { residual: Some(&add), bias: Some(&bias), clamp: Some(clamp), worth: None };
         recipe.run(pool, &dy, &packed, epilogue, &mut scratch, &mut dx);
         assert!(dx.iter().all(|v| v.is_finite()), "{what}: not finite");
         plain(x_dims(&g), &dx)
@@ -171,7 +172,7 @@ fn geometry(dims: [usize; 4], out_channels: usize, groups: usize, window: Window
 }
 
 /// Awkward shapes.
-fn cases() -> Vec<ConvGeometry> {
+pub(super) fn cases() -> Vec<ConvGeometry> {
     let square = Window::square;
     let lopsided = Padding { top: 0, left: 2, bottom: 3, right: 1 };
     vec![

@@ -195,6 +195,7 @@ impl Job<'_> {
             x_row_step: 0,
             taps: &[0],
             channels: chunk.count,
+            block: LANES,
             weights: self.packed[lane * reduction + chunk.first * width..][..chunk.count * width].as_ptr(),
             y: self.y.as_ptr().wrapping_add(start),
             residual: before,
@@ -202,7 +203,10 @@ impl Job<'_> {
             y_row_step: 0,
             y_block_step: LANES,
             bias: bias.as_ptr(),
+            scale: std::ptr::null(),
+            residual_scale: 1.0,
             clamp: self.epilogue.clamp.filter(|_| chunk.first + chunk.count == reduction),
+            wide: false,
         };
         let kernel = tile(product.isa, LANES, panel.vectors, [1, rows.len()]);
         // SAFETY: the chunk's columns of these rows lie in `x`, its weights in the panel; these rows and lanes of the

@@ -39,7 +39,8 @@ fn compute(
     let mut packed = vec![f32::NAN; forward.packed_len()];
     forward.pack(&pool, &w, &mut packed);
     let mut scratch = vec![f32::NAN; forward.scratch_len()];
-    let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), clamp: Some(Clamp::RELU) };
+    let epilogue =
+        Epilogue { bias: Some(&bias), residual: Some(&residual), clamp: Some(Clamp::RELU), worth: None };
     forward.run(&pool, &x, &packed, epilogue, &mut scratch, &mut y);
 
     let input = LinearInputGrad::new(n, f, o, isa);

@@ -144,6 +144,49 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    fn high_half(self, v: Self::F) -> Self::F {
+        v.map(|v| proven!(_mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(0xFFFF_0000_u32 as i32)))))
+    }
+    #[inline(always)]
+    fn low_half(self, v: Self::F) -> Self::F {
+        v.map(|v| proven!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v)))))
+    }
+    #[inline(always)]
+    fn dot_u8(self, x: Self::F, w: Self::F, acc: Self::F) -> Self::F {
+        let mut sums = acc;
+        for (half, sum) in sums.iter_mut().enumerate() {
+            *sum = proven!({
+                let [x, w] = [_mm256_castps_si256(x[half]), _mm256_castps_si256(w[half])];
+                // As 16-bit numbers, first the even bytes, then the odd ones.
+                let even = _mm256_madd_epi16(
+                    _mm256_and_si256(x, _mm256_set1_epi16(0xFF)),
+                    _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w)),
+                );
+                let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(x), _mm256_srai_epi16::<8>(w));
+                let both = _mm256_add_epi32(even, odd);
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(*sum), both))
+            });
+        }
+        sums
+    }
+    #[inline(always)]
+    fn integers_to_f32(self, v: Self::F) -> Self::F {
+        v.map(|v| proven!(_mm256_cvtepi32_ps(_mm256_castps_si256(v))))
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> Self::F {
+        proven!([0, 8].map(|first| {
+            let words = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(first).cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words))
+        }))
+    }
+    #[inline(always)]
+    unsafe fn load_u8(self, from: *const u8) -> Self::F {
+        proven!([0, 8].map(|first| {
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(first).cast())))
+        }))
+    }
+    #[inline(always)]
     fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
         // Four 8 x 8 transposes; 16 rows of two registers fit no register file, so the compiler spills anyway.
         let mut columns = rows;

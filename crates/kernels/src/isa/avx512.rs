@@ -4,10 +4,19 @@ use std::arch::x86_64::*;
 
 use super::{LANES, Simd, VectorOp};
 
-/// Proof that the CPU and the operating system support AVX-512 F, BW, DQ and VL, AVX2 and FMA.
+/// No instructions beyond those of every [`Avx512`].
+pub const PLAIN: u8 = 0;
+/// Products of bf16 numbers besides (AVX512-BF16).
+pub const BF16: u8 = 1;
+/// Products of 8-bit integers besides (AVX512-VNNI).
+pub const VNNI: u8 = 2;
+
+/// Proof that the CPU and the operating system support AVX-512 F, BW, DQ and VL, AVX2 and FMA, and what `WITH` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512 {
-    detected: (),
+pub struct Avx512<const WITH: u8 = PLAIN> {
+    /// Found besides, for whoever asks for a token with them.
+    bf16: bool,
+    vnni: bool,
 }
 
 impl Avx512 {
@@ -19,7 +28,22 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma");
-        supported.then_some(Avx512 { detected: () })
+        let (bf16, vnni) = (is_x86_feature_detected!("avx512bf16"), is_x86_feature_detected!("avx512vnni"));
+        supported.then_some(Avx512 { bf16, vnni })
+    }
+
+    /// Whether an [`Avx512`] with these may be made.
+    pub fn has(self, with: u8) -> bool {
+        match with {
+            BF16 => self.bf16,
+            VNNI => self.vnni,
+            _ => true,
+        }
+    }
+
+    /// As if the CPU had no instructions for products of narrow numbers.
+    pub fn without_narrow_products(self) -> Self {
+        Avx512 { bf16: false, vnni: false }
     }
 }
 
@@ -31,22 +55,34 @@ macro_rules! proven {
     };
 }
 
-impl Simd for Avx512 {
+impl<const WITH: u8> Simd for Avx512<WITH> {
     type F = __m512;
     type M = __mmask16;
     const REGISTERS: usize = 32;
 
     #[inline(always)]
     unsafe fn assume() -> Self {
-        Avx512 { detected: () }
+        Avx512 { bf16: WITH == BF16, vnni: WITH == VNNI }
     }
     #[inline(always)]
     fn vectorize<K: VectorOp>(self, op: K) -> K::Output {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        fn enabled<K: VectorOp>(token: Avx512, op: K) -> K::Output {
+        fn plain<K: VectorOp, const WITH: u8>(token: Avx512<WITH>, op: K) -> K::Output {
             op.run(token)
         }
-        proven!(enabled(self, op))
+        #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn bf16<K: VectorOp, const WITH: u8>(token: Avx512<WITH>, op: K) -> K::Output {
+            op.run(token)
+        }
+        #[target_feature(enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn vnni<K: VectorOp, const WITH: u8>(token: Avx512<WITH>, op: K) -> K::Output {
+            op.run(token)
+        }
+        match WITH {
+            BF16 => proven!(bf16(self, op)),
+            VNNI => proven!(vnni(self, op)),
+            _ => proven!(plain(self, op)),
+        }
     }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -142,6 +178,82 @@ impl Simd for Avx512 {
             let first = _mm512_loadu_epi32(first.as_ptr());
             _mm512_permutexvar_ps(_mm512_add_epi32(first, _mm512_set1_epi32(member as i32)), v)
         })
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> Self::F {
+        proven!({
+            let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))
+        })
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, v: Self::F, to: *mut u16) {
+        if WITH == BF16 {
+            // Numbers below 2^-126 become zeros here.
+            return proven!({
+                let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
+                _mm256_storeu_si256(to.cast(), rounded)
+            });
+        }
+        proven!({
+            let bits = _mm512_castps_si512(v);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+            let rounded = _mm512_srli_epi32::<16>(_mm512_mask_blend_epi32(nan, rounded, quiet));
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(rounded))
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_u8(self, from: *const u8) -> Self::F {
+        proven!(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))))
+    }
+    #[inline(always)]
+    unsafe fn store_u8(self, v: Self::F, to: *mut u8) {
+        proven!({
+            // What is too large for an integer becomes 2^31, which, taken as unsigned, ends as 255 like all else above.
+            let integers = _mm512_cvtps_epi32(_mm512_max_ps(v, _mm512_setzero_ps()));
+            _mm_storeu_si128(to.cast(), _mm512_cvtusepi32_epi8(integers))
+        })
+    }
+    #[inline(always)]
+    fn dot_bf16(self, x: Self::F, w: Self::F, acc: Self::F) -> Self::F {
+        if WITH == BF16 {
+            return proven!({
+                let [x, w] = [x, w].map(|pairs| std::mem::transmute::<__m512, __m512bh>(pairs));
+                _mm512_dpbf16_ps(acc, x, w)
+            });
+        }
+        self.fmadd(self.low_half(x), self.low_half(w), self.fmadd(self.high_half(x), self.high_half(w), acc))
+    }
+    #[inline(always)]
+    fn high_half(self, v: Self::F) -> Self::F {
+        proven!(_mm512_and_ps(v, _mm512_castsi512_ps(_mm512_set1_epi32(0xFFFF_0000_u32 as i32))))
+    }
+    #[inline(always)]
+    fn low_half(self, v: Self::F) -> Self::F {
+        proven!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(v))))
+    }
+    #[inline(always)]
+    fn dot_u8(self, x: Self::F, w: Self::F, acc: Self::F) -> Self::F {
+        proven!({
+            let [x, w, acc] = [_mm512_castps_si512(x), _mm512_castps_si512(w), _mm512_castps_si512(acc)];
+            if WITH == VNNI {
+                return _mm512_castsi512_ps(_mm512_dpbusd_epi32(acc, x, w));
+            }
+            // As 16-bit numbers, first the even bytes, then the odd ones.
+            let even = _mm512_madd_epi16(
+                _mm512_and_si512(x, _mm512_set1_epi16(0xFF)),
+                _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(w)),
+            );
+            let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(x), _mm512_srai_epi16::<8>(w));
+            _mm512_castsi512_ps(_mm512_add_epi32(acc, _mm512_add_epi32(even, odd)))
+        })
+    }
+    #[inline(always)]
+    fn integers_to_f32(self, v: Self::F) -> Self::F {
+        proven!(_mm512_cvtepi32_ps(_mm512_castps_si512(v)))
     }
     #[inline(always)]
     fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {

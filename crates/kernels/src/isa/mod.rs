@@ -25,6 +25,8 @@ mod scalar;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::{BF16, VNNI};
 pub use scalar::Scalar;
 
 /// Lanes of a block vector, and channels of a block of the blocked layout.
@@ -104,6 +106,82 @@ pub trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
         let lanes = self.to_array(v);
         self.load(&std::array::from_fn::<f32, LANES, _>(|lane| lanes[lane / G * G + member]))
     }
+    /// Reads 16 bf16 numbers.
+    ///
+    /// # Safety
+    /// `from` must point to 16 readable bf16 numbers (any alignment).
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> Self::F {
+        // SAFETY: the caller promises 16 readable numbers.
+        let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
+        self.load(&bits.map(bf16_to_f32))
+    }
+    /// Writes 16 numbers as bf16, rounded to the nearest, ties to even.
+    ///
+    /// # Safety
+    /// `to` must point to 16 writable bf16 numbers (any alignment).
+    #[inline(always)]
+    unsafe fn store_bf16(self, v: Self::F, to: *mut u16) {
+        let bits = self.to_array(v).map(f32_to_bf16);
+        // SAFETY: the caller promises 16 writable numbers.
+        unsafe { to.cast::<[u16; LANES]>().write_unaligned(bits) }
+    }
+    /// Reads 16 bytes as the numbers 0 to 255.
+    ///
+    /// # Safety
+    /// `from` must point to 16 readable bytes.
+    #[inline(always)]
+    unsafe fn load_u8(self, from: *const u8) -> Self::F {
+        // SAFETY: the caller promises 16 readable bytes.
+        let bytes = unsafe { from.cast::<[u8; LANES]>().read_unaligned() };
+        self.load(&bytes.map(f32::from))
+    }
+    /// Writes 16 numbers as bytes: the nearest integers, ties to even, kept within 0 to 255; NaN becomes 0.
+    ///
+    /// # Safety
+    /// `to` must point to 16 writable bytes.
+    #[inline(always)]
+    unsafe fn store_u8(self, v: Self::F, to: *mut u8) {
+        // `max` gives its second operand for NaN.
+        let bounded = self.min(self.splat(255.0), self.max(v, self.zero()));
+        let bytes = self.to_array(self.round(bounded)).map(|x| x as u8);
+        // SAFETY: the caller promises 16 writable bytes.
+        unsafe { to.cast::<[u8; LANES]>().write_unaligned(bytes) }
+    }
+    /// Each lane as a pair of bf16 numbers, the first in the low half: `acc` plus the products of both pairs' members,
+    /// in `f32`. Rounding may differ between instruction sets.
+    #[inline(always)]
+    fn dot_bf16(self, x: Self::F, w: Self::F, acc: Self::F) -> Self::F {
+        let acc = self.fmadd(self.high_half(x), self.high_half(w), acc);
+        self.fmadd(self.low_half(x), self.low_half(w), acc)
+    }
+    /// The second bf16 number of each lane's pair.
+    #[inline(always)]
+    fn high_half(self, v: Self::F) -> Self::F {
+        self.load(&self.to_array(v).map(|x| f32::from_bits(x.to_bits() & 0xFFFF_0000)))
+    }
+    /// The first bf16 number of each lane's pair.
+    #[inline(always)]
+    fn low_half(self, v: Self::F) -> Self::F {
+        self.load(&self.to_array(v).map(|x| f32::from_bits(x.to_bits() << 16)))
+    }
+    /// Each lane as four bytes, of x from 0 to 255 and of w from -128 to 127: `acc`, whose lanes are the bits of 32-bit
+    /// integers, plus the four products, exactly.
+    #[inline(always)]
+    fn dot_u8(self, x: Self::F, w: Self::F, acc: Self::F) -> Self::F {
+        let (x, w, mut acc) = (self.to_array(x), self.to_array(w), self.to_array(acc));
+        for (lane, acc) in acc.iter_mut().enumerate() {
+            let (x, w) = (x[lane].to_bits().to_le_bytes(), w[lane].to_bits().to_le_bytes());
+            let products = x.into_iter().zip(w).map(|(x, w)| i32::from(x) * i32::from(w as i8));
+            *acc = f32::from_bits((acc.to_bits() as i32).wrapping_add(products.sum()) as u32);
+        }
+        self.load(&acc)
+    }
+    /// The numbers of lanes that are the bits of 32-bit integers.
+    #[inline(always)]
+    fn integers_to_f32(self, v: Self::F) -> Self::F {
+        self.load(&self.to_array(v).map(|x| x.to_bits() as i32 as f32))
+    }
     /// The transpose of a 16 x 16 matrix of rows.
     fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES];
 
@@ -171,6 +249,22 @@ pub trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     }
 }
 
+/// A bf16 number, which is the upper half of an `f32`.
+#[inline(always)]
+pub fn bf16_to_f32(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// The nearest bf16 number, ties to even; NaN stays NaN.
+#[inline(always)]
+pub fn f32_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    (bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16) as u16
+}
+
 /// The instruction set a kernel is to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
@@ -206,6 +300,15 @@ impl Isa {
         #[cfg(not(target_arch = "x86_64"))]
         let vector = [None; 0];
         vector.into_iter().flatten().chain([Isa::Scalar]).collect()
+    }
+
+    /// The same without instructions for products of bf16 or 8-bit numbers, which are then computed by wider ones.
+    pub fn without_narrow_products(self) -> Isa {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => Isa::Avx512(token.without_narrow_products()),
+            other => other,
+        }
     }
 
     /// "avx512", "avx2" or "scalar".

@@ -10,10 +10,12 @@
 //! The largest of numbers with a NaN among them is NaN, but the vector maximum forgets one operand's NaN. A sum
 //! remembers it, and the window is then done again with more care.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::Pooling;
 use crate::elementwise::operands::share;
+use crate::format::{Bf16, F32, Format, Number, U8};
 use crate::isa::{Isa, Simd, VectorOp};
 use crate::layout::BLOCK;
 use crate::threads::{SharedMut, ThreadPool};
@@ -21,18 +23,47 @@ use crate::threads::{SharedMut, ThreadPool};
 impl Pooling {
     /// The largest value under each window; padding never wins, a NaN does. x and y are blocked.
     pub fn max(&self, pool: &ThreadPool, isa: Isa, x: &[f32], y: &mut [f32]) {
-        self.forward(pool, isa, x, y, Max);
+        self.forward::<F32>(pool, isa, x, y, Max);
+    }
+
+    /// [`Pooling::max`] of numbers of any format; x and y are words.
+    pub fn max_of(&self, pool: &ThreadPool, isa: Isa, format: Format, x: &[f32], y: &mut [f32]) {
+        match format {
+            Format::F32 => self.forward::<F32>(pool, isa, x, y, Max),
+            Format::Bf16 => self.forward::<Bf16>(pool, isa, x, y, Max),
+            Format::U8 => self.forward::<U8>(pool, isa, x, y, Max),
+        }
     }
 
     /// The mean of each window, over all taps inside the padded image (`include_padding`) or inside the image.
     /// x and y are blocked.
     pub fn avg(&self, pool: &ThreadPool, isa: Isa, include_padding: bool, x: &[f32], y: &mut [f32]) {
-        self.forward(pool, isa, x, y, Mean { include_padding });
+        self.forward::<F32>(pool, isa, x, y, Mean { include_padding });
     }
 
-    fn forward(&self, pool: &ThreadPool, isa: Isa, x: &[f32], y: &mut [f32], fold: impl Fold) {
+    /// [`Pooling::avg`] of numbers of any format; x and y are words. What lies in the padding counts as 0, also where
+    /// another byte stands for 0.
+    pub fn avg_of(
+        &self,
+        (pool, isa): (&ThreadPool, Isa),
+        format: Format,
+        include_padding: bool,
+        x: &[f32],
+        y: &mut [f32],
+    ) {
+        let mean = Mean { include_padding };
+        match format {
+            Format::F32 => self.forward::<F32>(pool, isa, x, y, mean),
+            Format::Bf16 => self.forward::<Bf16>(pool, isa, x, y, mean),
+            Format::U8 => self.forward::<U8>(pool, isa, x, y, mean),
+        }
+    }
+
+    fn forward<N: Number>(&self, pool: &ThreadPool, isa: Isa, x: &[f32], y: &mut [f32], fold: impl Fold) {
         let (input, output) = (self.input(), self.output());
-        assert_eq!((x.len(), y.len()), (input.elements(), output.elements()), "lengths of x and y");
+        let words = |elements: usize| elements / N::FORMAT.per_word();
+        let lengths = (words(input.elements()), words(output.elements()));
+        assert_eq!((x.len(), y.len()), lengths, "lengths of x and y");
         let rows = (BAND / output.width.max(1)).max(1);
         let bands = output.height.div_ceil(rows);
         let out = SharedMut::new(y);
@@ -41,9 +72,11 @@ impl Pooling {
             let rows = band * rows..((band + 1) * rows).min(output.height);
             let row = output.width * BLOCK;
             // SAFETY: each task has its own rows.
-            let y = unsafe { out.part(plane * output.plane() + rows.start * row, rows.len() * row) };
-            let x = &x[plane * input.plane()..][..input.plane()];
-            isa.run(Band { geometry: self, x, rows, y, fold });
+            let y = unsafe {
+                out.part(words(plane * output.plane() + rows.start * row), words(rows.len() * row))
+            };
+            let x = &x[words(plane * input.plane())..][..words(input.plane())];
+            isa.run(Band { geometry: self, x, rows, y, fold, number: PhantomData::<N> });
         });
     }
 }
@@ -129,7 +162,7 @@ pub(super) fn share_of(geometry: &Pooling, include_padding: bool, row: usize, co
 }
 
 /// Some output rows of one plane.
-struct Band<'a, F> {
+struct Band<'a, F, N> {
     geometry: &'a Pooling,
     /// The plane of x.
     x: &'a [f32],
@@ -138,17 +171,18 @@ struct Band<'a, F> {
     /// Those rows of y.
     y: &'a mut [f32],
     fold: F,
+    number: PhantomData<N>,
 }
 
-impl<F: Fold> VectorOp for Band<'_, F> {
+impl<F: Fold, N: Number> VectorOp for Band<'_, F, N> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Band { geometry, x, rows, y, fold } = self;
+        let Band { geometry, x, rows, y, fold, number } = self;
         let width = geometry.output().width;
         let whole = geometry.whole_windows();
-        for (row, y) in rows.zip(y.chunks_exact_mut(width * BLOCK)) {
-            let windows = Windows { geometry, x, row, rows: geometry.taps(row, 0), fold };
+        for (row, y) in rows.zip(y.chunks_exact_mut(width * N::FORMAT.block())) {
+            let windows = Windows { geometry, x, row, rows: geometry.taps(row, 0), fold, number };
             for column in (0..whole.start).chain(whole.end..width) {
                 let share = fold.share(geometry, row, column);
                 windows.many::<S, 1>(s, column, (geometry.taps(column, 1), share), y);
@@ -169,23 +203,24 @@ impl<F: Fold> VectorOp for Band<'_, F> {
 type Taps = (Range<usize>, f32);
 
 /// The windows of one output row.
-struct Windows<'a, F> {
+struct Windows<'a, F, N> {
     geometry: &'a Pooling,
     x: &'a [f32],
     row: usize,
     /// Rows of taps inside the image.
     rows: Range<usize>,
     fold: F,
+    number: PhantomData<N>,
 }
 
-impl<F: Fold> Windows<'_, F> {
+impl<F: Fold, N: Number> Windows<'_, F, N> {
     /// Windows that have the same taps inside the image, `U` at a time.
     #[inline(always)]
     fn whole<S: Simd, const U: usize>(&self, s: S, columns: Range<usize>, taps: Taps, y: &mut [f32]) {
         let groups = columns.len() / U;
         for group in 0..groups {
             let column = columns.start + group * U;
-            if let Some(last) = self.rows.clone().last() {
+            if let (Some(last), Format::F32) = (self.rows.clone().last(), N::FORMAT) {
                 self.geometry.prefetch_below(self.x, [self.row, column], last, U);
             }
             self.many::<S, U>(s, column, taps.clone(), y);
@@ -198,17 +233,21 @@ impl<F: Fold> Windows<'_, F> {
     /// `U` neighbouring windows with the same taps inside the image.
     #[inline(always)]
     fn many<S: Simd, const U: usize>(&self, s: S, column: usize, (taps, share): Taps, y: &mut [f32]) {
-        let (window_step, tap_step) = (self.geometry.column_step(), self.geometry.tap_step());
+        // The geometry counts numbers; 16 of them are whole words.
+        let words = |numbers: usize| numbers / N::FORMAT.per_word();
+        let (window_step, tap_step) = (words(self.geometry.column_step()), words(self.geometry.tap_step()));
         let mut states = [self.fold.start(s); U];
         // A window wholly in the padding has no first tap.
         let rows = if taps.is_empty() { 0..0 } else { self.rows.clone() };
         for row_tap in rows {
-            let first = self.geometry.row(self.row, row_tap) + self.geometry.column(column, taps.start);
-            let pixels = &self.x[first..][..(U - 1) * window_step + (taps.len() - 1) * tap_step + BLOCK];
+            let first =
+                words(self.geometry.row(self.row, row_tap) + self.geometry.column(column, taps.start));
+            let reach = (U - 1) * window_step + (taps.len() - 1) * tap_step + N::FORMAT.block();
+            let pixels = &self.x[first..][..reach];
             for tap in 0..taps.len() {
                 for (u, state) in states.iter_mut().enumerate() {
                     // SAFETY: the last tap's pixel of the last window ends where `pixels` does.
-                    let x = unsafe { s.load_ptr(pixels.as_ptr().add(tap * tap_step + u * window_step)) };
+                    let x = unsafe { N::load(s, pixels.as_ptr().add(tap * tap_step + u * window_step)) };
                     *state = self.fold.add(s, *state, x);
                 }
             }
@@ -218,7 +257,9 @@ impl<F: Fold> Windows<'_, F> {
                 Some(value) => value,
                 None => self.careful(s, column + u, taps.clone()),
             };
-            s.store(value, &mut y[(column + u) * BLOCK..]);
+            let y = &mut y[(column + u) * N::FORMAT.block()..][..N::FORMAT.block()];
+            // SAFETY: y has a block of words.
+            unsafe { N::store(s, value, y.as_mut_ptr()) }
         }
     }
 
@@ -227,9 +268,11 @@ impl<F: Fold> Windows<'_, F> {
     fn careful<S: Simd>(&self, s: S, column: usize, taps: Range<usize>) -> S::F {
         let [mut state, _] = self.fold.start(s);
         for row_tap in self.rows.clone() {
-            let row = &self.x[self.geometry.row(self.row, row_tap)..];
             for tap in taps.clone() {
-                state = self.fold.careful(s, state, s.load(&row[self.geometry.column(column, tap)..]));
+                let at = self.geometry.row(self.row, row_tap) + self.geometry.column(column, tap);
+                let pixel = &self.x[at / N::FORMAT.per_word()..][..N::FORMAT.block()];
+                // SAFETY: the pixel is a block of words.
+                state = self.fold.careful(s, state, unsafe { N::load(s, pixel.as_ptr()) });
             }
         }
         state

@@ -23,4 +23,4 @@ mod global;
 mod tests;
 
 pub use geometry::Pooling;
-pub use global::{global_avg, global_avg_grad, global_sum};
+pub use global::{global_avg, global_avg_grad, global_avg_of, global_sum};

@@ -21,6 +21,7 @@ pub mod erf;
 pub mod linear;
 pub mod loss;
 pub mod lrn;
+pub mod narrow;
 pub mod norm;
 pub mod one_hot;
 pub mod pad;

@@ -38,7 +38,7 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     let packed = pack(l, w, recipe.packed_len(), scale, Kernel::PackConv(recipe.clone()));
     let to = l.define_blocked(result);
     let scratch = l.scratch(recipe.scratch_len(l.options.threads));
-    let kernel = Kernel::Conv { recipe, clamp: group.clamp(l.graph) };
+    let kernel = Kernel::Conv { recipe, clamp: group.clamp(l.graph), residual_worth: 1.0 };
     let step = Step::new(l.group_name(group), kernel).with_macs(geometry.macs());
     l.push(step.reading([Some(from), Some(packed), bias, other]).writing([to]).with_scratch(scratch));
     true
@@ -57,11 +57,12 @@ fn in_layout(l: &mut Lowering, x: ValueId, layout: InputLayout) -> BufferId {
     match layout {
         InputLayout::Plain => l.plain(x),
         InputLayout::Blocked => l.blocked(x),
+        InputLayout::Pixels => l.pixels(x),
     }
 }
 
 /// The numbers by which BatchNorm with constant statistics scales and shifts each channel.
-fn fold(l: &mut Lowering, norm: NodeId, bias: Option<ValueId>, channels: usize) -> (BufferId, BufferId) {
+pub fn fold(l: &mut Lowering, norm: NodeId, bias: Option<ValueId>, channels: usize) -> (BufferId, BufferId) {
     let node = l.graph.node(norm);
     let Op::BatchNorm(attributes) = &node.op else { unreachable!("only BatchNorm is folded") };
     debug_assert_eq!(attributes.statistics, Statistics::Running);

@@ -5,6 +5,7 @@ mod broadcast;
 mod conv;
 mod elementwise;
 mod linear;
+mod narrow;
 mod norm;
 mod norm_by_image;
 mod pool;
@@ -21,12 +22,13 @@ use crate::passes::Group;
 /// Lowers one group.
 pub fn group(lowering: &mut Lowering, group: &Group) {
     let by_reference = lowering.options.reference;
-    if !by_reference && fast(lowering, group) {
+    if !by_reference && (narrow::emit(lowering, group) || fast(lowering, group)) {
         return;
     }
     for node in group.nodes() {
         // What cannot run as one may have fast parts.
-        if by_reference || !fast(lowering, &Group::single(node)) {
+        let single = Group::single(node);
+        if by_reference || !(narrow::emit(lowering, &single) || fast(lowering, &single)) {
             reference::emit(lowering, node);
         }
     }

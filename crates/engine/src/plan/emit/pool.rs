@@ -37,7 +37,7 @@ pub fn emit(l: &mut Lowering, group: &Group) -> bool {
     true
 }
 
-fn max_pooling(pool: &MaxPool, size: Blocked) -> Option<Pooling> {
+pub fn max_pooling(pool: &MaxPool, size: Blocked) -> Option<Pooling> {
     match pool.window {
         Some(window) => Pooling::new(size, window, pool.rounding).ok(),
         None => global_max(size),

@@ -11,6 +11,11 @@ use crate::plan::{BufferId, Lifetime};
 pub fn emit(l: &mut Lowering, id: NodeId) {
     let node = l.graph.node(id);
     if is_renaming(&node.op) {
+        let [from, to] = [node.inputs[0], node.outputs[0]];
+        if l.lies_narrow(from) && l.graph.shape(from).nchw() == l.graph.shape(to).nchw() {
+            // A vector, before and after: not even the order changes.
+            return l.alias(to, from);
+        }
         let buffer = l.plain(node.inputs[0]);
         l.alias_plain(node.outputs[0], buffer);
         return;

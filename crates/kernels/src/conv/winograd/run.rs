@@ -129,6 +129,7 @@ impl Job<'_> {
                     x_row_step: 0,
                     taps: &[0],
                     channels: w.from.channels,
+                    block: LANES,
                     weights: weights.as_ptr(),
                     y: m[from * LANES..].as_mut_ptr(),
                     residual: std::ptr::null(),
@@ -136,7 +137,10 @@ impl Job<'_> {
                     y_row_step: 0,
                     y_block_step: count * LANES,
                     bias: bias.as_ptr(),
+                    scale: std::ptr::null(),
+                    residual_scale: 1.0,
                     clamp: None,
+                    wide: false,
                 };
                 // SAFETY: V holds `count` pixels for each block of input channels, M for each vector of the panel,
                 // and the weights a row per channel; the tile function is one of `w.isa`.
