@@ -98,3 +98,59 @@ fn layers_and_topics_are_explained_in_numbers() {
     assert!(place.refusal("explain resnet50 fcc").contains("its layers are"));
     assert!(place.refusal("explain botleneck").contains("botleneck"));
 }
+
+/// 500 pictures cut short, with bytes changed, moved or zeroed: what cannot be decoded is named, what can is used, and
+/// no file is touched.
+#[test]
+fn five_hundred_mutated_pictures_stop_nothing() {
+    const MUTATED: usize = 500;
+    let place = Place::new();
+    place.pictures("photos", 2, 20);
+    let good: Vec<Vec<u8>> = ["png", "jpg", "gif", "bmp"].map(|kind| picture(&place, kind)).to_vec();
+    let mut damaged = Vec::new();
+    for index in 0..MUTATED {
+        let (kind, bytes) = (["png", "jpg", "gif", "bmp"][index % 4], &good[index % 4]);
+        let path = place.path(&format!("photos/class{}/mutated{index:03}.{kind}", index / 4 % 2));
+        let bytes = mutate(bytes, index);
+        fs::write(&path, &bytes).unwrap();
+        damaged.push((path, bytes));
+    }
+    let words = "train photos --model lenet --size 28 --epochs 1 --batch 8 --max-bad 1 --out run --json";
+    let done = place.ok(words);
+    let excluded = fs::read_to_string(place.path("run/excluded.csv")).unwrap();
+    let named = excluded.lines().count() - 1;
+    let split: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(place.path("run/split.json")).unwrap()).unwrap();
+    let used: usize =
+        split.as_object().unwrap().values().filter_map(|part| Some(part.as_array()?.len())).sum();
+    assert_eq!(named + used, MUTATED + 40, "{}", done.err);
+    assert!(named > MUTATED / 3, "only {named} were named");
+    for (path, bytes) in damaged {
+        assert!(fs::read(&path).unwrap() == bytes, "{} was changed", path.display());
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if bytes.len() < 20 {
+            assert!(excluded.contains(&name), "{name}, {} bytes, was not named", bytes.len());
+        }
+    }
+}
+
+fn picture(place: &Place, kind: &str) -> Vec<u8> {
+    let path = place.path(&format!("good.{kind}"));
+    let pixels: Vec<u8> = (0..32 * 32 * 3).map(|i| (i * 7 % 256) as u8).collect();
+    image::save_buffer(&path, &pixels, 32, 32, image::ColorType::Rgb8).unwrap();
+    fs::read(path).unwrap()
+}
+
+/// `bytes`, damaged in a way that `index` decides.
+fn mutate(bytes: &[u8], index: usize) -> Vec<u8> {
+    let (way, at) = (index / 4 % 5, index * 7919 % bytes.len());
+    let mut bytes = bytes.to_vec();
+    match way {
+        0 => bytes.truncate(at),
+        1 => bytes.truncate(at % 20),
+        2 => bytes[at] ^= 1 << (index % 8),
+        3 => bytes.iter_mut().skip(at).take(16).for_each(|byte| *byte = 0),
+        _ => bytes.rotate_left(at.max(1)),
+    }
+    bytes
+}

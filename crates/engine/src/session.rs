@@ -1,6 +1,8 @@
 //! A plan with its memory and threads: numbers in, run, numbers out.
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use ocellus_graph::{Graph, Role};
@@ -104,15 +106,34 @@ impl Session {
                 }
             }
         }
-        for index in 0..self.plan.params.len() {
-            let ParamPort { port, .. } = &self.plan.params[index];
-            if let Some(tensor) = weights.get(&port.name) {
-                let range = self.range(port.buffer);
-                self.machine.arena[range].copy_from_slice(tensor.data());
-            }
-        }
+        self.fill(weights);
         self.stale = true;
         Ok(())
+    }
+
+    /// Copies what `weights` has of the parameters into the arena, all threads together: for a large network it is the
+    /// first touch of much memory.
+    fn fill(&mut self, weights: &Weights) {
+        /// Numbers copied as one task: 1 MiB.
+        const PIECE: usize = 1 << 18;
+        let params = self.plan.params.iter();
+        let known =
+            params.filter_map(|p| Some((self.range(p.port.buffer), weights.get(&p.port.name)?.data())));
+        let mut places: Vec<(Range<usize>, &[f32])> = known.collect();
+        places.sort_by_key(|(range, _)| range.start);
+        let (mut rest, mut at) = (&mut self.machine.arena[..], 0);
+        let mut pieces = Vec::new();
+        for (range, numbers) in places {
+            let (_, after) = rest.split_at_mut(range.start - at);
+            let (here, after) = after.split_at_mut(range.len());
+            pieces.extend(here.chunks_mut(PIECE).zip(numbers.chunks(PIECE)).map(Mutex::new));
+            (rest, at) = (after, range.end);
+        }
+        self.machine.pool.run(pieces.len(), &|i| {
+            let mut piece = pieces[i].lock().unwrap_or_else(PoisonError::into_inner);
+            let (to, from) = &mut *piece;
+            to.copy_from_slice(from);
+        });
     }
 
     /// The weights and statistics: what a saved model holds.
