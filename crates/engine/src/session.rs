@@ -10,7 +10,7 @@ use ocellus_tensor::{Shape, Tensor, Weights};
 
 use crate::execute::Machine;
 use crate::lower::Random;
-use crate::plan::{BufferId, ParamPort, Plan, Port};
+use crate::plan::{BufferId, Lifetime, ParamPort, Plan, Port};
 use crate::{EngineError, Options};
 
 /// A network ready to run on this machine.
@@ -106,19 +106,40 @@ impl Session {
                 }
             }
         }
-        self.fill(weights);
-        self.stale = true;
+        let params = self.plan.params.iter().enumerate();
+        let (passing, staying): (Vec<usize>, Vec<usize>) =
+            params.map(|(index, _)| index).partition(|&index| self.lifetime(index) == Lifetime::Preparing);
+        self.fill(weights, &staying);
+        self.stale = passing.is_empty();
+        if !self.stale {
+            self.pack(weights, &passing);
+        }
         Ok(())
     }
 
-    /// Copies what `weights` has of the parameters into the arena, all threads together: for a large network it is the
+    fn lifetime(&self, param: usize) -> Lifetime {
+        self.plan.buffers[self.plan.params[param].port.buffer.index()].lifetime
+    }
+
+    /// Packs all weights, each of the `passing` parameters put in its place just before the first step that reads it.
+    fn pack(&mut self, weights: &Weights, passing: &[usize]) {
+        let mut waiting: HashMap<BufferId, usize> =
+            passing.iter().map(|&index| (self.plan.params[index].port.buffer, index)).collect();
+        for index in 0..self.plan.prepare.len() {
+            let needed: Vec<usize> =
+                self.plan.prepare[index].buffers().filter_map(|buffer| waiting.remove(&buffer)).collect();
+            self.fill(weights, &needed);
+            self.machine.execute(&self.plan, &self.plan.prepare[index]);
+        }
+    }
+
+    /// Copies what `weights` has of some parameters into the arena, all threads together: for a large network it is the
     /// first touch of much memory.
-    fn fill(&mut self, weights: &Weights) {
+    fn fill(&mut self, weights: &Weights, params: &[usize]) {
         /// Numbers copied as one task: 1 MiB.
         const PIECE: usize = 1 << 18;
-        let params = self.plan.params.iter();
-        let known =
-            params.filter_map(|p| Some((self.range(p.port.buffer), weights.get(&p.port.name)?.data())));
+        let ports = params.iter().map(|&index| &self.plan.params[index].port);
+        let known = ports.filter_map(|port| Some((self.range(port.buffer), weights.get(&port.name)?.data())));
         let mut places: Vec<(Range<usize>, &[f32])> = known.collect();
         places.sort_by_key(|(range, _)| range.start);
         let (mut rest, mut at) = (&mut self.machine.arena[..], 0);
@@ -136,7 +157,8 @@ impl Session {
         });
     }
 
-    /// The weights and statistics: what a saved model holds.
+    /// The weights and statistics: what a saved model holds. Of a plan that does not keep its weights, the few that steps
+    /// read as they are.
     pub fn weights(&self) -> Weights {
         self.collect(|role| role != Role::State)
     }
@@ -147,11 +169,17 @@ impl Session {
     }
 
     fn collect(&self, wanted: impl Fn(Role) -> bool) -> Weights {
-        let params = self.plan.params.iter().filter(|p| wanted(p.role));
+        let kept = |p: &&ParamPort| {
+            wanted(p.role) && self.plan.buffers[p.port.buffer.index()].lifetime != Lifetime::Preparing
+        };
+        let params = self.plan.params.iter().filter(kept);
         params.map(|p| (p.port.name.clone(), self.tensor(&p.port))).collect()
     }
 
     /// Sets one parameter's numbers, row by row.
+    ///
+    /// Errors: there is none of this name, it has another number of elements, or the plan does not keep its weights
+    /// ([`Options::keep_weights`]).
     pub fn set_param(&mut self, name: &str, values: &[f32]) -> Result<(), EngineError> {
         let range = self.param_range(name)?;
         check_length(name, range.len(), values.len())?;
@@ -241,7 +269,10 @@ impl Session {
         }
     }
 
-    fn param_range(&self, name: &str) -> Result<std::ops::Range<usize>, EngineError> {
+    fn param_range(&self, name: &str) -> Result<Range<usize>, EngineError> {
+        if !self.plan.keeps_weights() {
+            return Err(EngineError::NotKept { graph: self.plan.graph.clone(), name: name.to_owned() });
+        }
         match self.names.params.get(name) {
             Some(&index) => Ok(self.range(self.plan.params[index].port.buffer)),
             None => Err(self.missing("parameter", name, self.names.params.keys())),
@@ -274,7 +305,7 @@ impl Session {
         EngineError::Missing { graph: self.plan.graph.clone(), kind, name: name.to_owned(), available }
     }
 
-    fn range(&self, buffer: BufferId) -> std::ops::Range<usize> {
+    fn range(&self, buffer: BufferId) -> Range<usize> {
         let buffer = &self.plan.buffers[buffer.index()];
         buffer.offset..buffer.offset + buffer.len
     }

@@ -92,7 +92,8 @@ pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<()> {
         Some(loss) => with_gradients(&mut graph, loss, &args)?,
         None => Slopes::new(),
     };
-    let mut session = Session::new(&graph, &Options { exact: !args.fast, ..common.machine() })?;
+    let keep_weights = args.backward.is_some();
+    let mut session = Session::new(&graph, &Options { exact: !args.fast, keep_weights, ..common.machine() })?;
     session.load(&weights)?;
     session.set_random(common.seed(), 0);
     set_inputs(&mut session, &graph, &inputs)?;
