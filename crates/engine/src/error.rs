@@ -41,6 +41,16 @@ pub enum EngineError {
         /// Numbers given.
         actual: usize,
     },
+    /// One parameter of a plan that keeps none of them as they were.
+    #[error(
+        "the plan of {graph} keeps only packed weights, so {name} cannot be reached alone; load all weights instead"
+    )]
+    NotKept {
+        /// The network's name.
+        graph: String,
+        /// The parameter.
+        name: String,
+    },
     /// The plan would need more memory than allowed.
     #[error("{graph} needs {needed} bytes, the limit is {limit}; use a smaller batch or input")]
     Memory {

@@ -20,6 +20,10 @@ pub struct Options {
     /// Planned bytes from which on activations that are one pass over memory away are computed again for the backward
     /// pass instead of kept: it changes no bit, and costs a percent or two of a step.
     pub recompute_above: usize,
+    /// Keep the parameters of an inference plan as they were handed in, beside the packed ones that convolutions read, so
+    /// that they can be read and changed one by one. Without, such a plan needs about a third less memory, and its
+    /// parameters can only be set all at once, by [`crate::Session::load`].
+    pub keep_weights: bool,
     /// Run every operation on its reference kernel: slow, obvious, the definition of right. Always in `f32`.
     pub reference: bool,
     /// What an inference plan computes with.
@@ -61,6 +65,7 @@ impl Default for Options {
             memory_limit: None,
             exact: false,
             recompute_above: 512 << 20,
+            keep_weights: true,
             reference: false,
             precision: Precision::F32,
         }
@@ -71,6 +76,12 @@ impl Options {
     /// The same with this precision.
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        self
+    }
+
+    /// The same for a network whose parameters are loaded and never looked at again.
+    pub fn without_weights(mut self) -> Self {
+        self.keep_weights = false;
         self
     }
 

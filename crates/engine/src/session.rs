@@ -1,6 +1,8 @@
 //! A plan with its memory and threads: numbers in, run, numbers out.
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use ocellus_graph::{Graph, Role};
@@ -8,7 +10,7 @@ use ocellus_tensor::{Shape, Tensor, Weights};
 
 use crate::execute::Machine;
 use crate::lower::Random;
-use crate::plan::{BufferId, ParamPort, Plan, Port};
+use crate::plan::{BufferId, Lifetime, ParamPort, Plan, Port};
 use crate::{EngineError, Options};
 
 /// A network ready to run on this machine.
@@ -104,18 +106,59 @@ impl Session {
                 }
             }
         }
-        for index in 0..self.plan.params.len() {
-            let ParamPort { port, .. } = &self.plan.params[index];
-            if let Some(tensor) = weights.get(&port.name) {
-                let range = self.range(port.buffer);
-                self.machine.arena[range].copy_from_slice(tensor.data());
-            }
+        let params = self.plan.params.iter().enumerate();
+        let (passing, staying): (Vec<usize>, Vec<usize>) =
+            params.map(|(index, _)| index).partition(|&index| self.lifetime(index) == Lifetime::Preparing);
+        self.fill(weights, &staying);
+        self.stale = passing.is_empty();
+        if !self.stale {
+            self.pack(weights, &passing);
         }
-        self.stale = true;
         Ok(())
     }
 
-    /// The weights and statistics: what a saved model holds.
+    fn lifetime(&self, param: usize) -> Lifetime {
+        self.plan.buffers[self.plan.params[param].port.buffer.index()].lifetime
+    }
+
+    /// Packs all weights, each of the `passing` parameters put in its place just before the first step that reads it.
+    fn pack(&mut self, weights: &Weights, passing: &[usize]) {
+        let mut waiting: HashMap<BufferId, usize> =
+            passing.iter().map(|&index| (self.plan.params[index].port.buffer, index)).collect();
+        for index in 0..self.plan.prepare.len() {
+            let needed: Vec<usize> =
+                self.plan.prepare[index].buffers().filter_map(|buffer| waiting.remove(&buffer)).collect();
+            self.fill(weights, &needed);
+            self.machine.execute(&self.plan, &self.plan.prepare[index]);
+        }
+    }
+
+    /// Copies what `weights` has of some parameters into the arena, all threads together: for a large network it is the
+    /// first touch of much memory.
+    fn fill(&mut self, weights: &Weights, params: &[usize]) {
+        /// Numbers copied as one task: 1 MiB.
+        const PIECE: usize = 1 << 18;
+        let ports = params.iter().map(|&index| &self.plan.params[index].port);
+        let known = ports.filter_map(|port| Some((self.range(port.buffer), weights.get(&port.name)?.data())));
+        let mut places: Vec<(Range<usize>, &[f32])> = known.collect();
+        places.sort_by_key(|(range, _)| range.start);
+        let (mut rest, mut at) = (&mut self.machine.arena[..], 0);
+        let mut pieces = Vec::new();
+        for (range, numbers) in places {
+            let (_, after) = rest.split_at_mut(range.start - at);
+            let (here, after) = after.split_at_mut(range.len());
+            pieces.extend(here.chunks_mut(PIECE).zip(numbers.chunks(PIECE)).map(Mutex::new));
+            (rest, at) = (after, range.end);
+        }
+        self.machine.pool.run(pieces.len(), &|i| {
+            let mut piece = pieces[i].lock().unwrap_or_else(PoisonError::into_inner);
+            let (to, from) = &mut *piece;
+            to.copy_from_slice(from);
+        });
+    }
+
+    /// The weights and statistics: what a saved model holds. Of a plan that does not keep its weights, the few that steps
+    /// read as they are.
     pub fn weights(&self) -> Weights {
         self.collect(|role| role != Role::State)
     }
@@ -126,11 +169,17 @@ impl Session {
     }
 
     fn collect(&self, wanted: impl Fn(Role) -> bool) -> Weights {
-        let params = self.plan.params.iter().filter(|p| wanted(p.role));
+        let kept = |p: &&ParamPort| {
+            wanted(p.role) && self.plan.buffers[p.port.buffer.index()].lifetime != Lifetime::Preparing
+        };
+        let params = self.plan.params.iter().filter(kept);
         params.map(|p| (p.port.name.clone(), self.tensor(&p.port))).collect()
     }
 
     /// Sets one parameter's numbers, row by row.
+    ///
+    /// Errors: there is none of this name, it has another number of elements, or the plan does not keep its weights
+    /// ([`Options::keep_weights`]).
     pub fn set_param(&mut self, name: &str, values: &[f32]) -> Result<(), EngineError> {
         let range = self.param_range(name)?;
         check_length(name, range.len(), values.len())?;
@@ -220,7 +269,10 @@ impl Session {
         }
     }
 
-    fn param_range(&self, name: &str) -> Result<std::ops::Range<usize>, EngineError> {
+    fn param_range(&self, name: &str) -> Result<Range<usize>, EngineError> {
+        if !self.plan.keeps_weights() {
+            return Err(EngineError::NotKept { graph: self.plan.graph.clone(), name: name.to_owned() });
+        }
         match self.names.params.get(name) {
             Some(&index) => Ok(self.range(self.plan.params[index].port.buffer)),
             None => Err(self.missing("parameter", name, self.names.params.keys())),
@@ -253,7 +305,7 @@ impl Session {
         EngineError::Missing { graph: self.plan.graph.clone(), kind, name: name.to_owned(), available }
     }
 
-    fn range(&self, buffer: BufferId) -> std::ops::Range<usize> {
+    fn range(&self, buffer: BufferId) -> Range<usize> {
         let buffer = &self.plan.buffers[buffer.index()];
         buffer.offset..buffer.offset + buffer.len
     }

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -44,9 +44,64 @@ pub struct SafeTensors {
 /// the tensor.
 pub fn read(path: impl AsRef<Path>) -> Result<SafeTensors, FormatError> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
+    let name = path.display().to_string();
+    let open = || File::open(path).map_err(|cause| FormatError::read(path, cause));
+    let file = open()?;
     let len = file.metadata().map_err(|cause| FormatError::read(path, cause))?.len();
-    decode_stream(&mut BufReader::new(file), len, &path.display().to_string())
+    let header = read_header(&mut BufReader::new(file), len, &name)?;
+    let start = len - header.data_len() as u64;
+    let read_share = |share: &[(String, &TensorInfo)]| {
+        let Some((_, first)) = share.first() else { return Ok(Vec::new()) };
+        let mut file = open()?;
+        file.seek(SeekFrom::Start(start + first.data_offsets.0 as u64))
+            .map_err(|cause| FormatError::read(path, cause))?;
+        let mut source = BufReader::new(file);
+        let tensors =
+            share.iter().map(|(key, info)| Ok((key.clone(), read_tensor(&mut source, key, info, &name)?)));
+        tensors.collect()
+    };
+    let tensors: Vec<_> = in_file_order(&header);
+    let shares = shares(&tensors, header.data_len());
+    let read: Vec<Result<Vec<_>, FormatError>> = std::thread::scope(|scope| {
+        let others: Vec<_> = shares[1..].iter().map(|share| scope.spawn(|| read_share(share))).collect();
+        let first = read_share(shares[0]);
+        let others = others.into_iter().map(|other| {
+            other
+                .join()
+                .unwrap_or_else(|_| Err(FormatError::malformed(name.as_str(), "it cannot be read", DAMAGED)))
+        });
+        std::iter::once(first).chain(others).collect()
+    });
+    let mut weights = Weights::new();
+    for share in read {
+        weights.extend(share?);
+    }
+    Ok(SafeTensors { weights, metadata: strings_of(&header) })
+}
+
+/// The tensors as they follow one another.
+fn in_file_order(header: &Metadata) -> Vec<(String, &TensorInfo)> {
+    let keys = header.offset_keys().into_iter();
+    keys.filter_map(|key| header.info(&key).map(|info| (key, info))).collect()
+}
+
+/// Bytes that are worth a thread of their own.
+const SHARE: usize = 16 << 20;
+
+/// `tensors`, which take `bytes`, in runs of about equal size, one for each thread that may read: filling fresh memory
+/// takes longer than the file's way out of the system's cache.
+fn shares<'a, 'b>(
+    tensors: &'a [(String, &'b TensorInfo)],
+    bytes: usize,
+) -> Vec<&'a [(String, &'b TensorInfo)]> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(bytes / SHARE).max(1);
+    let ends = (1..threads).map(|i| {
+        let limit = bytes / threads * i;
+        tensors.partition_point(|(_, info)| info.data_offsets.1 <= limit)
+    });
+    let ends: Vec<usize> = ends.chain([tensors.len()]).collect();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(&ends).map(|(start, &end)| &tensors[start..end]).collect()
 }
 
 /// Reads the strings of the file at `path` alone.
@@ -133,8 +188,7 @@ fn encode_header(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String
 fn decode_stream(source: &mut dyn Read, len: u64, file: &str) -> Result<SafeTensors, FormatError> {
     let header = read_header(source, len, file)?;
     let mut weights = Weights::new();
-    for name in header.offset_keys() {
-        let Some(info) = header.info(&name) else { continue };
+    for (name, info) in in_file_order(&header) {
         let tensor = read_tensor(source, &name, info, file)?;
         weights.insert(name, tensor);
     }

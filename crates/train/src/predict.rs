@@ -56,7 +56,7 @@ impl Predictor {
         };
         let preprocess = preprocess_of(model)?;
         check_input(graph.shape(graph.inputs()[0]), &preprocess)?;
-        let mut session = Session::new(&graph, options)?;
+        let mut session = Session::new(&graph, &options.clone().without_weights())?;
         session.load(&model.weights)?;
         Ok(Predictor {
             session,

@@ -146,7 +146,8 @@ impl Prepared {
         let images = source.open(false)?;
         require_images(&source.data, &images)?;
         let mut kind = kind_of(&images.train)?;
-        let start = start.map_or_else(|| Origin::of(recipe::model(kind)), Ok)?;
+        let usual = || choices.preset.map_or_else(|| recipe::model(kind), |preset| preset.model(kind));
+        let start = start.map_or_else(|| Origin::of(usual()), Ok)?;
         kind.channels = start.channels().unwrap_or(kind.channels);
         let size = match (choices.size, kind.small) {
             (Some(side), _) => [side; 2],

@@ -78,7 +78,7 @@ impl Validator {
         let scores =
             graph.find_output(&output).ok_or_else(|| TrainError::setting("the network has no output"))?;
         Ok(Validator {
-            session: Session::new(&graph, options)?,
+            session: Session::new(&graph, &options.clone().without_weights())?,
             image,
             batch,
             classes: graph.shape(scores).elements() / batch.max(1),

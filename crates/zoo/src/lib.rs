@@ -16,6 +16,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod airbench;
 mod alexnet;
 mod alexnet_caffe;
 mod convnext;
@@ -43,6 +44,7 @@ mod siamese;
 mod squeezenet;
 mod vgg;
 
+pub use airbench::airbench94;
 pub use alexnet::alexnet;
 pub use alexnet_caffe::{alexnet_caffe, caffenet};
 pub use convnext::convnext_tiny;

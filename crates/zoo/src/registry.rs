@@ -81,6 +81,7 @@ const NETWORKS: &[Known] = &[
     known("resnet44", CIFAR, |o| resnet_cifar(44, o)),
     known("resnet56", CIFAR, |o| resnet_cifar(56, o)),
     known("resnet110", CIFAR, |o| resnet_cifar(110, o)),
+    known("airbench94", CIFAR, airbench94),
     known("mobilenet_v1", IMAGENET, mobilenet_v1),
     known("mobilenet_v2", IMAGENET, mobilenet_v2),
     known("efficientnet_b0", IMAGENET, efficientnet_b0),

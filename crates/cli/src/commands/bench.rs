@@ -148,7 +148,8 @@ fn measure(
     let limits_before = Limits::measure(args, machine);
     memory::forget_peak();
     let before = memory::resident();
-    let mut session = Session::new(graph, machine)?;
+    let keep_weights = args.mode == Mode::Train;
+    let mut session = Session::new(graph, &Options { keep_weights, ..machine.clone() })?;
     session.load(weights)?;
     fill_inputs(&mut session, graph)?;
     let seconds = time(&mut session, args.seconds);

@@ -96,7 +96,8 @@ pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<()> {
         None => Slopes::new(),
     };
     let machine = common.machine().with_precision(args.precision.of(network.info(), &args.net)?);
-    let mut session = Session::new(&graph, &Options { exact: !args.fast, ..machine })?;
+    let keep_weights = args.backward.is_some();
+    let mut session = Session::new(&graph, &Options { exact: !args.fast, keep_weights, ..machine })?;
     session.load(&weights)?;
     session.set_random(common.seed(), 0);
     set_inputs(&mut session, &graph, &inputs)?;

@@ -145,7 +145,7 @@ fn training_step(graph: &Graph) -> anyhow::Result<StepGraphs> {
 fn planned(graph: &Graph, step: &anyhow::Result<StepGraphs>, machine: &Options) -> anyhow::Result<Planned> {
     // A description that only trains or measures has nothing else to give; it is planned as it is.
     let inference = graph.for_inference().unwrap_or_else(|_| graph.clone());
-    let inference = Plan::new(&inference, machine)?.bytes() as u64;
+    let inference = Plan::new(&inference, &machine.clone().without_weights())?.bytes() as u64;
     let training = match step {
         Ok(step) => Ok(step.planned_bytes(machine)? as u64),
         Err(reason) => Err(words::one_sentence(reason)),

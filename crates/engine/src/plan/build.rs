@@ -3,7 +3,9 @@
 use ocellus_graph::{Graph, GraphError, Op, ValueId};
 
 use super::lowering::Lowering;
-use super::{BufferId, Lifetime, MOST_OPERANDS, ParamPort, Plan, Port, emit, memory, recompute};
+use super::{
+    Buffer, BufferId, Lifetime, MOST_OPERANDS, ParamPort, Plan, Port, Step, emit, memory, recompute,
+};
 use crate::passes::{fuse, singles};
 use crate::{EngineError, Options};
 
@@ -95,12 +97,29 @@ fn finish(mut lowering: Lowering, outputs: Vec<Port>) -> Plan {
         params.push(ParamPort { port: port(&lowering, &param.name, param.value, buffer), role: param.role });
     }
     let Lowering { options, mut buffers, prepare, mut steps, .. } = lowering;
-    let mut floats = memory::place(&mut buffers, &mut steps);
+    if !options.keep_weights {
+        let ports = inputs.iter().chain(&outputs).map(|port| port.buffer);
+        release(&mut buffers, &steps, ports);
+    }
+    let mut floats = memory::place(&mut buffers, &prepare, &mut steps);
     if floats * size_of::<f32>() > options.recompute_above {
         recompute::recompute(&mut buffers, &mut steps);
-        floats = memory::place(&mut buffers, &mut steps);
+        floats = memory::place(&mut buffers, &prepare, &mut steps);
     }
     let (threads, isa) = (options.threads, options.isa);
     let (graph, precision) = (graph.name.clone(), options.precision.clone());
     Plan { graph, threads, isa, precision, prepare, steps, buffers, floats, inputs, outputs, params }
+}
+
+/// Lets go of what persists though neither a step of a run nor a port needs it: parameters that were packed.
+fn release(buffers: &mut [Buffer], steps: &[Step], ports: impl Iterator<Item = BufferId>) {
+    let mut needed = vec![false; buffers.len()];
+    for buffer in steps.iter().flat_map(Step::buffers).chain(ports) {
+        needed[buffer.index()] = true;
+    }
+    for (buffer, _) in buffers.iter_mut().zip(needed).filter(|(_, needed)| !needed) {
+        if buffer.lifetime == Lifetime::Persistent && buffer.inside.is_none() {
+            buffer.lifetime = Lifetime::Preparing;
+        }
+    }
 }

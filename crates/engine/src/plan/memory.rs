@@ -16,22 +16,13 @@ pub fn aligned(len: usize) -> usize {
 }
 
 /// Sets every buffer's offset and decides which steps write over what they read; returns the arena's length in
-/// floats.
-pub fn place(buffers: &mut [Buffer], steps: &mut [Step]) -> usize {
+/// floats. What lives only while parameters are packed shares its room with what lives in a run.
+pub fn place(buffers: &mut [Buffer], prepare: &[Step], steps: &mut [Step]) -> usize {
     let persistent = place_persistent(buffers);
-    let mut lives = lifetimes(buffers, steps);
+    let before = lifetimes(buffers, prepare, |lifetime| lifetime == Lifetime::Preparing);
+    let mut lives = lifetimes(buffers, steps, |lifetime| lifetime != Lifetime::Preparing);
     let hosts = share(buffers, steps, &mut lives);
-    let mut order: Vec<usize> = (0..buffers.len()).filter(|&b| lives[b].is_some()).collect();
-    order.sort_by_key(|&b| (std::cmp::Reverse(buffers[b].len), b));
-    let mut placed: Vec<usize> = Vec::new();
-    let mut end = persistent;
-    for b in order {
-        let offset = lowest_gap(buffers, &lives, &placed, b, persistent);
-        buffers[b].offset = offset;
-        end = end.max(offset + aligned(buffers[b].len));
-        let at = placed.partition_point(|&p| buffers[p].offset <= offset);
-        placed.insert(at, b);
-    }
+    let end = lay_out(buffers, &before, persistent).max(lay_out(buffers, &lives, persistent));
     for (b, host) in hosts.iter().enumerate().filter_map(|(b, host)| host.map(|h| (b, h))) {
         buffers[b].offset = buffers[host].offset;
     }
@@ -40,6 +31,22 @@ pub fn place(buffers: &mut [Buffer], steps: &mut [Step]) -> usize {
             let (whole, start) = whole(buffers, b);
             buffers[b].offset = buffers[whole].offset + start;
         }
+    }
+    end
+}
+
+/// Places the buffers that live at all, from `start` on; returns where the last one ends.
+fn lay_out(buffers: &mut [Buffer], lives: &[Option<(usize, usize)>], start: usize) -> usize {
+    let mut order: Vec<usize> = (0..buffers.len()).filter(|&b| lives[b].is_some()).collect();
+    order.sort_by_key(|&b| (std::cmp::Reverse(buffers[b].len), b));
+    let mut placed: Vec<usize> = Vec::new();
+    let mut end = start;
+    for b in order {
+        let offset = lowest_gap(buffers, lives, &placed, b, start);
+        buffers[b].offset = offset;
+        end = end.max(offset + aligned(buffers[b].len));
+        let at = placed.partition_point(|&p| buffers[p].offset <= offset);
+        placed.insert(at, b);
     }
     end
 }
@@ -94,8 +101,13 @@ fn place_persistent(buffers: &mut [Buffer]) -> usize {
     offset
 }
 
-/// First and last step of each buffer that does not persist; `None` for the persistent and the unused.
-fn lifetimes(buffers: &[Buffer], steps: &[Step]) -> Vec<Option<(usize, usize)>> {
+/// First and last step of each buffer that does not persist and whose lifetime is `wanted`; `None` for the others and
+/// the unused.
+fn lifetimes(
+    buffers: &[Buffer],
+    steps: &[Step],
+    wanted: impl Fn(Lifetime) -> bool,
+) -> Vec<Option<(usize, usize)>> {
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
     for (index, step) in steps.iter().enumerate() {
         for buffer in step.buffers() {
@@ -107,9 +119,9 @@ fn lifetimes(buffers: &[Buffer], steps: &[Step]) -> Vec<Option<(usize, usize)>> 
     for (index, buffer) in buffers.iter().enumerate() {
         let life = &mut lives[whole(buffers, index).0];
         match buffer.lifetime {
-            Lifetime::Persistent => *life = None,
+            lifetime if lifetime == Lifetime::Persistent || !wanted(lifetime) => *life = None,
             Lifetime::ToTheEnd => *life = life.map(|(first, _)| (first, usize::MAX)),
-            Lifetime::Steps => {}
+            _ => {}
         }
     }
     lives

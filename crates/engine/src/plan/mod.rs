@@ -36,6 +36,8 @@ impl BufferId {
 pub enum Lifetime {
     /// From run to run: parameters, inputs, weights packed once.
     Persistent,
+    /// While parameters are packed: those that no step of a run reads.
+    Preparing,
     /// Until the run ends: outputs.
     ToTheEnd,
     /// From the step that writes it first to the step that reads it last.
@@ -110,6 +112,11 @@ impl Plan {
     /// Bytes that parameters, activations and scratch take together: exact, known before the first step.
     pub fn bytes(&self) -> usize {
         self.floats * size_of::<f32>()
+    }
+
+    /// Whether every parameter stays where it was put: else all are set at once.
+    pub fn keeps_weights(&self) -> bool {
+        self.buffers.iter().all(|buffer| buffer.lifetime != Lifetime::Preparing)
     }
 
     /// Bytes of the buffers that stay from run to run.

@@ -96,7 +96,7 @@ impl Uses {
         let rewritten = self.writes[buffer.index()].iter().any(|&writer| writer > made && writer < at);
         let kept = match buffers[buffer.index()].lifetime {
             Lifetime::Steps => self.reads[buffer.index()].last().is_some_and(|&last| last >= at),
-            Lifetime::Persistent | Lifetime::ToTheEnd => true,
+            Lifetime::Persistent | Lifetime::Preparing | Lifetime::ToTheEnd => true,
         };
         kept && !rewritten
     }

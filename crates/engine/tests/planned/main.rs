@@ -183,3 +183,43 @@ fn idle_dropout_takes_no_step() {
     let plan = session.plan();
     assert!(plan.steps.iter().all(|step| !step.name.contains("dropout") && !step.name.contains("before to")));
 }
+
+/// Every output of an inference with these weights, loaded `times` times, and the floats of its plan.
+fn infer_with(graph: &Graph, options: &Options, times: usize) -> (Vec<f32>, usize) {
+    let mut session = Session::new(graph, options).unwrap();
+    let image = noise(7, graph.shape(graph.inputs()[0]).elements());
+    session.set_input("input", &image).unwrap();
+    for _ in 0..times {
+        session.load(&weights(graph)).unwrap();
+        session.run();
+    }
+    (session.output("output").unwrap().to_vec(), session.plan().floats)
+}
+
+#[test]
+fn weights_that_are_not_kept_change_no_bit_and_need_no_room() {
+    let options = Options::default().with_threads(2);
+    let mut spared = 0;
+    for case in CASES {
+        let graph = describe(case);
+        let (kept, floats) = infer_with(&graph, &options, 1);
+        for times in [1, 2] {
+            let (packed, fewer) = infer_with(&graph, &options.clone().without_weights(), times);
+            assert!(packed == kept, "{}, loaded {times} times", case.name);
+            assert!(fewer <= floats, "{}: {fewer} floats, with weights {floats}", case.name);
+            spared += floats - fewer;
+        }
+    }
+    assert!(spared > 0, "no plan became smaller");
+}
+
+#[test]
+fn weights_that_are_not_kept_cannot_be_reached_alone() {
+    let graph = describe(&CASES[0]);
+    let mut session = Session::new(&graph, &Options::default().without_weights()).unwrap();
+    session.load(&weights(&graph)).unwrap();
+    let refusal = session.set_param("fc2.bias", &[0.0; 10]).unwrap_err().to_string();
+    assert!(refusal.contains("fc2.bias") && refusal.contains("lenet"), "{refusal}");
+    assert!(session.param("fc2.bias").is_err());
+    assert!(session.weights().len() < weights(&graph).len());
+}

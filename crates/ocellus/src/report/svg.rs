@@ -356,7 +356,7 @@ pub(super) fn reliability(bins: &[ocellus_train::Bin], ece: f64) -> String {
     let _ = writeln!(
         chart,
         "<path d=\"M{left} {bottom}L{} {}\" stroke=\"#d55e00\" stroke-dasharray=\"5 4\" fill=\"none\"/>\
-         <path d=\"M{left} {0}V{bottom}H{1}\" fill=\"none\" stroke=\"#999\"/>",
+         <path d=\"M{left} {1}V{bottom}H{0}\" fill=\"none\" stroke=\"#999\"/>",
         left + side,
         bottom - side
     );

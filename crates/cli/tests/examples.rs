@@ -1,0 +1,128 @@
+//! The examples of every command's `--help`, run as they stand there.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use support::{Place, png};
+
+/// Names in examples that stand for files which only other programs write, or that only a publisher has.
+const NOT_HERE: [&str; 13] = [
+    ".prototxt",
+    ".caffemodel",
+    ".keras",
+    ".th",
+    ".pt",
+    ".pth",
+    "lenet_solver",
+    "w.safetensors",
+    "pull resnet",
+    "train-{",
+    "holiday/",
+    "runs/photos",
+    "--solver",
+];
+
+/// What the examples speak of: photographs, digits in IDX, pictures, an array; runs are made by the examples.
+fn furnish(place: &Place) {
+    for class in 0..10 {
+        let folder = place.path(&format!("photos/{class}"));
+        fs::create_dir_all(&folder).unwrap();
+        for index in 0..3 {
+            png(&folder.join(format!("{index}.png")), 24, |x, y| {
+                [(x * class) as u8, (y * 9) as u8, index * 40]
+            });
+        }
+    }
+    png(&place.path("dog.png"), 40, |x, y| [x as u8, y as u8, 90]);
+    let grey = vec![120; 3 * 48 * 40];
+    image::save_buffer(place.path("cat.jpg"), &grey, 48, 40, image::ColorType::Rgb8).unwrap();
+    digits(&place.path("mnist"));
+    let mut array = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 224, 224), }";
+    array.extend(format!("{header:<117}\n").bytes());
+    array.extend([0; 4 * 3 * 224 * 224]);
+    fs::write(place.path("x.npy"), array).unwrap();
+}
+
+/// Forty digits to train on and twenty to test with, in MNIST's own files.
+fn digits(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    for (name, count) in [("train", 40_u32), ("t10k", 20)] {
+        let mut images = [0x803, count, 28, 28].map(u32::to_be_bytes).concat();
+        images.extend((0..count * 28 * 28).map(|i| (i % 251) as u8));
+        let mut labels = [0x801, count].map(u32::to_be_bytes).concat();
+        labels.extend((0..count).map(|i| (i % 10) as u8));
+        fs::write(folder.join(format!("{name}-images-idx3-ubyte")), images).unwrap();
+        fs::write(folder.join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
+    }
+}
+
+/// The commands that a help text gives as examples, without the remarks behind them.
+fn examples(help: &str) -> Vec<String> {
+    let joined = help.replace("\\\n", " ");
+    let lines = joined.lines().filter_map(|line| line.strip_prefix("  ocellus "));
+    let commands =
+        lines.flat_map(|line| line.split(['&', ';']).map(str::trim).filter(|part| !part.is_empty()));
+    commands
+        .map(|command| {
+            let command = command.strip_prefix("ocellus ").unwrap_or(command);
+            command.split("   ").next().unwrap_or(command).trim().to_owned()
+        })
+        .collect()
+}
+
+/// The words of a command, `*` replaced by what is there.
+fn expand(place: &Place, command: &str) -> String {
+    let word = |word: &str| match word.split_once('*') {
+        Some((start, _)) => {
+            let (folder, prefix) = start.rsplit_once('/').expect("a glob inside a folder");
+            let names = fs::read_dir(place.path(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+            names.retain(|name| name.starts_with(prefix));
+            names.iter().map(|name| format!("{folder}/{name}")).collect::<Vec<_>>().join(" ")
+        }
+        None => word.to_owned(),
+    };
+    command.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// `runs/train` under other names, as a reader would have trained again.
+fn more_runs(place: &Place) {
+    for name in ["train2", "bn-0", "bn-1", "gn-0", "gn-1"] {
+        let (from, to) = (place.path("runs/train"), place.path(&format!("runs/{name}")));
+        if !to.exists() {
+            fs::create_dir_all(&to).unwrap();
+            for entry in fs::read_dir(from).unwrap() {
+                let entry = entry.unwrap();
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn every_commands_examples_work() {
+    let place = Place::new();
+    furnish(&place);
+    place.ok("train --epochs 2");
+    more_runs(&place);
+    let help = place.ok("--help").out;
+    let listed = help.split_once("Commands:").unwrap().1.split_once("Options:").unwrap().0;
+    let names: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let mut missing = Vec::new();
+    for name in names.into_iter().filter(|name| *name != "help") {
+        let examples = examples(&place.ok(&format!("{name} --help")).out);
+        assert!(!examples.is_empty(), "{name} --help has no example");
+        let possible = |example: &&String| !NOT_HERE.iter().any(|absent| example.contains(absent));
+        if !examples.iter().any(|example| possible(&example)) {
+            missing.push(name.to_owned());
+        }
+        for example in examples.iter().filter(possible) {
+            let done = place.run(&expand(&place, example));
+            assert_eq!(done.code, Some(0), "ocellus {example}: {}{}", done.out, done.err);
+        }
+    }
+    assert!(missing.is_empty(), "no example of these could be run: {missing:?}");
+}
