@@ -2,7 +2,7 @@
 //!
 //! | input | what it gets |
 //! |---|---|
-//! | of rank 4, in their order | the images of a group: the first, the second, ... |
+//! | of rank 4, in their order; without any, the only input that is none of those below | the images of a group: the first, the second, ... |
 //! | `label`, `label2`, ... `(N)` | their classes, as indices |
 //! | `same` `(N)` | 1 where the first two are of one class, else 0 |
 
@@ -33,8 +33,7 @@ impl Feed {
     /// Errors: there is none for images, or one that nothing is known to go to.
     pub fn of(graph: &Graph) -> Result<Feed, TrainError> {
         let inputs = || graph.inputs().iter().map(|&id| graph.value(id));
-        let images: Vec<String> =
-            inputs().filter(|input| input.shape.rank() == 4).map(|input| input.name.clone()).collect();
+        let images = samples(graph);
         let wanted = |name: String| graph.find_input(&name).map(|_| name);
         let labels: Vec<Option<String>> =
             (0..images.len()).map(|index| wanted(numbered(LABEL, index))).collect();
@@ -80,4 +79,18 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+/// The inputs that images go to, or samples of another rank if the network has but one input for them.
+fn samples(graph: &Graph) -> Vec<String> {
+    let inputs = || graph.inputs().iter().map(|&id| graph.value(id));
+    let images: Vec<String> =
+        inputs().filter(|input| input.shape.rank() == 4).map(|input| input.name.clone()).collect();
+    if !images.is_empty() {
+        return images;
+    }
+    let named = [LABEL, SAME, TARGET, RATE, STEP];
+    let others: Vec<String> =
+        inputs().map(|input| input.name.clone()).filter(|name| !named.contains(&name.as_str())).collect();
+    if others.len() == 1 { others } else { Vec::new() }
 }
