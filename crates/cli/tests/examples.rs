@@ -36,6 +36,8 @@ fn furnish(place: &Place) {
             });
         }
     }
+    let gate = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/gate.txt");
+    fs::copy(gate, place.path("gate.txt")).unwrap();
     png(&place.path("dog.png"), 40, |x, y| [x as u8, y as u8, 90]);
     let grey = vec![120; 3 * 48 * 40];
     image::save_buffer(place.path("cat.jpg"), &grey, 48, 40, image::ColorType::Rgb8).unwrap();

@@ -13,7 +13,7 @@ fn top1(place: &Place, words: &str) -> f64 {
 #[test]
 fn a_digit_is_told_in_half_and_a_quarter_of_the_bits() {
     let place = Place::new();
-    place.ok("train --epochs 8 --out run --json");
+    place.ok("train --epochs 8 --out run");
     let exact = top1(&place, "val run digits");
     assert!((top1(&place, "val run digits --precision bf16") - exact).abs() < 0.01);
     for method in ["minmax", "percentile", "entropy"] {
