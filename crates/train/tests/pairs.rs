@@ -76,7 +76,8 @@ fn joint_training_names_classes_and_pairs_alone_do_not() {
 #[test]
 fn a_stopped_run_ends_with_the_same_bits_at_any_number_of_threads() {
     for loss in [PairLoss::Joint, PairLoss::Triplet] {
-        let choices = Choices { accumulate: Some(2), checkpoint_steps: Some(3), epochs: Some(2), ..with(loss) };
+        let choices =
+            Choices { accumulate: Some(2), checkpoint_steps: Some(3), epochs: Some(2), ..with(loss) };
         let folder = tempfile::tempdir().unwrap();
         let [whole, stopped] = ["a", "b"].map(|name| RunFolder::at(folder.path().join(name)));
         train(&choices, whole.path(), &threads(2)).unwrap();
