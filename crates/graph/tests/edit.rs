@@ -239,7 +239,9 @@ fn probabilities_are_refused_where_logits_are_expected() {
         let (p, q) = (b.mul("gp", gate, p), b.mul("rq", rest, q));
         b.add("mix", p, q)
     };
-    assert!(message(build(&mixed)).contains("mix already holds probabilities"));
+    assert!(
+        message(build(&mixed)).contains("mix already holds a mix of probabilities; mix the values before")
+    );
     // A gate times logits is no probability, and the logarithm of a softmax is a valid logit.
     assert!(
         build(&|b, x| {
