@@ -13,6 +13,7 @@ const SMALLEST: &[(&str, usize)] = &[
     ("caffenet-gap", 55),
     ("vgg11-gap", 32),
     ("vgg19_bn-gap", 32),
+    ("airbench94", 9),
     ("nin_cifar", 6),
     ("nin_imagenet", 55),
     ("googlenet", 31),
