@@ -27,13 +27,14 @@ const NOT_HERE: [&str; 14] = [
 
 /// What the examples speak of: photographs, digits in IDX, pictures, an array; runs are made by the examples.
 fn furnish(place: &Place) {
-    for class in 0..10 {
-        let folder = place.path(&format!("photos/{class}"));
-        fs::create_dir_all(&folder).unwrap();
-        for index in 0..3 {
-            png(&folder.join(format!("{index}.png")), 24, |x, y| {
-                [(x * class) as u8, (y * 9) as u8, index * 40]
-            });
+    for name in ["photos", "faces"] {
+        for class in 0..10 {
+            let folder = place.path(&format!("{name}/{class}"));
+            fs::create_dir_all(&folder).unwrap();
+            for index in 0..4 {
+                let pixel = |x: usize, y: usize| [(x * class) as u8, (y * 9) as u8, index * 40];
+                png(&folder.join(format!("{index}.png")), 28, pixel);
+            }
         }
     }
     let gate = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/gate.txt");
