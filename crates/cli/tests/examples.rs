@@ -108,22 +108,31 @@ fn more_runs(place: &Place) {
     }
 }
 
+/// The commands that a help text lists.
+fn commands(help: &str) -> Vec<String> {
+    let listed = help.split_once("Commands:").map_or("", |(_, rest)| rest);
+    let listed = listed.split_once("Options:").map_or(listed, |(listed, _)| listed);
+    let names = listed.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
 #[test]
 fn every_commands_examples_work() {
     let place = Place::new();
     furnish(&place);
     place.ok("train --epochs 2");
     more_runs(&place);
-    let help = place.ok("--help").out;
-    let listed = help.split_once("Commands:").unwrap().1.split_once("Options:").unwrap().0;
-    let names: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let names = commands(&place.ok("--help").out);
     let mut missing = Vec::new();
-    for name in names.into_iter().filter(|name| *name != "help") {
-        let examples = examples(&place.ok(&format!("{name} --help")).out);
+    for name in names {
+        let help = place.ok(&format!("{name} --help")).out;
+        let below = commands(&help).into_iter().map(|sub| place.ok(&format!("{name} {sub} --help")).out);
+        let examples = examples(&below.fold(help.clone(), |all, help| all + &help));
         assert!(!examples.is_empty(), "{name} --help has no example");
         let possible = |example: &&String| !NOT_HERE.iter().any(|absent| example.contains(absent));
         if !examples.iter().any(|example| possible(&example)) {
-            missing.push(name.to_owned());
+            missing.push(name);
+            continue;
         }
         for example in examples.iter().filter(possible) {
             let done = place.run(&expand(&place, example));
