@@ -29,13 +29,13 @@ const NOT_HERE: [&str; 15] = [
 
 /// What the examples speak of: photographs, digits in IDX, pictures, an array; runs are made by the examples.
 fn furnish(place: &Place) {
-    for name in ["photos", "faces"] {
+    for (name, side) in [("photos", 16), ("faces", 28)] {
         for class in 0..10 {
             let folder = place.path(&format!("{name}/{class}"));
             fs::create_dir_all(&folder).unwrap();
             for index in 0..4 {
                 let pixel = |x: usize, y: usize| [(x * class) as u8, (y * 9) as u8, index * 40];
-                png(&folder.join(format!("{index}.png")), 28, pixel);
+                png(&folder.join(format!("{index}.png")), side, pixel);
             }
         }
     }
