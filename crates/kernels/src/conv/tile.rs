@@ -153,8 +153,21 @@ impl<D: Dot, const R: usize, const Q: usize, const V: usize, const STEP: usize> 
             x = x.wrapping_add(args.x_block_step);
             left -= channels;
         }
+        let mut sums = [[[s.zero(); V]; Q]; R];
+        if D::FORMAT != Format::F32 {
+            // The epilogue of narrow numbers is too long for the compiler to unroll before it gives arrays their
+            // registers. With an array of its own it does not keep the accumulators in memory.
+            for r in 0..R {
+                for q in 0..Q {
+                    for v in 0..V {
+                        sums[r][q][v] = acc[r][q][v];
+                    }
+                }
+            }
+        }
+        let sums = if D::FORMAT == Format::F32 { &acc } else { &sums };
         // SAFETY: `TileFn`'s contract: the tile's pixels of `y`, and of the residual, are ours.
-        unsafe { store::<S, D, R, Q, V>(s, args, &acc) }
+        unsafe { store::<S, D, R, Q, V>(s, args, sums) }
     }
 }
 
