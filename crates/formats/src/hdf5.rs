@@ -4,6 +4,10 @@
 //! to 3, groups of both generations, all layouts and the usual filters, and checks every address against the file. Here
 //! stand the limits on memory and the one type of number that networks have. Links into other files are not followed.
 
+mod attribute;
+mod storage;
+pub(crate) mod write;
+
 use std::cell::Cell;
 use std::fmt::Display;
 use std::fs::File;
@@ -11,14 +15,17 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use hdf5_reader::messages::attribute::AttributeMessage;
+use hdf5_reader::storage::{BytesStorage, DynStorage};
 use hdf5_reader::{
     ByteOrder as Order, Dataset, Datatype, FileStorage, H5Type, Hdf5File, OpenOptions, SliceInfo,
-    SliceInfoElem, Storage, StorageBuffer, StringSize,
+    SliceInfoElem, Storage, StringSize,
 };
 use ocellus_tensor::Tensor;
 
 use crate::FormatError;
 use crate::numbers::{ByteOrder, Number, checked_elements, read_numbers};
+use storage::{Meter, Metered};
 
 /// How HDF5 files begin.
 pub(crate) const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
@@ -34,9 +41,6 @@ const LARGEST_ROWS: u64 = 1 << 30;
 
 /// The longest text that is an array of its own, a file's name, in bytes.
 const LONGEST_ARRAY_TEXT: u32 = 1 << 16;
-
-/// The longest text in an attribute, in bytes.
-const LONGEST_TEXT: usize = 64 << 20;
 
 const DAMAGED: &str = "it is damaged or of another kind: take another copy";
 
@@ -54,6 +58,7 @@ pub struct Hdf5 {
     name: String,
     /// Bytes of numbers that may still be read whole.
     left: Cell<u64>,
+    meter: Meter,
 }
 
 impl Hdf5 {
@@ -69,8 +74,7 @@ impl Hdf5 {
             return Err(FormatError::malformed(name, "it is no HDF5 file", DAMAGED));
         }
         let storage = FileStorage::from_file(source).map_err(|cause| malformed(&name, "", &cause))?;
-        let file = Hdf5File::from_storage_with_options(Arc::new(storage), options(length));
-        Hdf5::of(file, name, length)
+        Hdf5::of(Arc::new(storage), 0, length, name)
     }
 
     /// Opens the HDF5 file that lies in `file` from byte `start` on and is `length` bytes long.
@@ -81,22 +85,19 @@ impl Hdf5 {
                 format!("it ends at byte {}, {length} bytes from {start} are said to be it", whole.len());
             return Err(FormatError::malformed(name, what, DAMAGED));
         }
-        let storage = Arc::new(Part { whole, start, length });
-        Hdf5::of(Hdf5File::from_storage_with_options(storage, options(length)), name, length)
+        Hdf5::of(Arc::new(whole), start, length, name)
     }
 
     /// Opens a file already in memory; `name` is what errors call it.
     pub fn decode(bytes: &[u8], name: &str) -> Result<Hdf5, FormatError> {
-        let length = bytes.len() as u64;
-        Hdf5::of(Hdf5File::from_bytes_with_options(bytes, options(length)), name.to_string(), length)
+        Hdf5::of(Arc::new(BytesStorage::new(bytes.to_vec())), 0, bytes.len() as u64, name.to_string())
     }
 
-    fn of(
-        file: hdf5_reader::error::Result<Hdf5File>,
-        name: String,
-        length: u64,
-    ) -> Result<Hdf5, FormatError> {
-        let file = file.map_err(|cause| malformed(&name, "", &cause))?;
+    fn of(whole: DynStorage, start: u64, length: u64, name: String) -> Result<Hdf5, FormatError> {
+        let meter = Meter::new(length);
+        let storage = Metered { whole, start, length, meter: meter.clone() };
+        let file = Hdf5File::from_storage_with_options(Arc::new(storage), options(length))
+            .map_err(|cause| malformed(&name, "", &cause))?;
         let start = file.superblock();
         let end = start.base_address.saturating_add(start.eof_address);
         // Arrays that are cut off would else be read as what is usual for a missing one: zeros.
@@ -104,7 +105,7 @@ impl Hdf5 {
             let what = format!("it says that it has {} bytes, and it has {length}", start.eof_address);
             return Err(FormatError::malformed(name, what, DAMAGED));
         }
-        Ok(Hdf5 { file, name, left: Cell::new(length.saturating_add(BEYOND)) })
+        Ok(Hdf5 { file, name, left: Cell::new(length.saturating_add(BEYOND)), meter })
     }
 
     /// What errors call the file.
@@ -114,12 +115,13 @@ impl Hdf5 {
 
     /// Whether there is a group of this path.
     pub fn has_group(&self, path: &str) -> bool {
+        self.meter.restart();
         self.file.group(path).is_ok()
     }
 
     /// Whether there is an array of this path.
     pub fn has_array(&self, path: &str) -> bool {
-        self.file.dataset(path).is_ok()
+        self.dataset(path).is_ok()
     }
 
     /// Names of the groups inside the group at `path`, in the file's order.
@@ -133,6 +135,7 @@ impl Hdf5 {
     }
 
     fn members(&self, path: &str) -> Result<(Vec<String>, Vec<String>), FormatError> {
+        self.meter.restart();
         let group = self.file.group(path).map_err(|cause| malformed(&self.name, path, &cause))?;
         group.member_names().map_err(|cause| malformed(&self.name, path, &cause))
     }
@@ -156,6 +159,7 @@ impl Hdf5 {
             FormatError::malformed(&self.name, what, DAMAGED)
         })?;
         self.left.set(left);
+        self.meter.open();
         let bytes = dataset.read_raw_bytes().map_err(|cause| malformed(&self.name, path, &cause))?;
         let numbers = read_numbers(&mut &*bytes, count, number, order)
             .map_err(|cause| malformed(&self.name, path, &cause))?;
@@ -181,6 +185,7 @@ impl Hdf5 {
         selections[0] = SliceInfoElem::Slice { start: from as u64, end: end as u64, step: 1 };
         let selection = SliceInfo { selections };
         let (number, _) = self.number_of(dataset.dtype(), path)?;
+        self.meter.open();
         let numbers = match number {
             Number::F32 => slice::<f32>(&dataset, &selection, |x| x),
             Number::F64 => slice::<f64>(&dataset, &selection, |x| x as f32),
@@ -208,27 +213,19 @@ impl Hdf5 {
     /// The texts in an attribute that is a list of them, of fixed or of variable length.
     pub fn texts(&self, path: &str, attribute: &str) -> Result<Option<Vec<String>>, FormatError> {
         let Some(found) = self.attribute(path, attribute)? else { return Ok(None) };
-        if found.shape.contains(&0) {
+        if found.dataspace.num_elements().is_ok_and(|count| count == 0) {
             return Ok(Some(Vec::new())); // h5py keeps a list of no texts as one of no numbers
         }
         let place = format!("{path}, attribute {attribute}");
-        let texts = found.read_strings().or_else(|_| found.read_string().map(|one| vec![one]));
-        let texts = texts.map_err(|cause| malformed(&self.name, &place, &cause))?;
-        if texts.iter().map(String::len).sum::<usize>() > LONGEST_TEXT {
-            return Err(FormatError::malformed(
-                &self.name,
-                format!("{place} is longer than any text"),
-                DAMAGED,
-            ));
-        }
-        Ok(Some(texts))
+        let texts = attribute::texts(&self.file, found);
+        texts.map(Some).map_err(|cause| malformed(&self.name, &place, &cause))
     }
 
     /// The number in an attribute.
     pub fn number(&self, path: &str, attribute: &str) -> Result<Option<f64>, FormatError> {
         let Some(found) = self.attribute(path, attribute)? else { return Ok(None) };
         let place = format!("{path}, attribute {attribute}");
-        found.read_as_f64().map(Some).map_err(|cause| malformed(&self.name, &place, &cause))
+        attribute::number(found).map(Some).map_err(|cause| malformed(&self.name, &place, &cause))
     }
 
     /// The one number of the array at `path`, which need not be a list.
@@ -256,15 +253,17 @@ impl Hdf5 {
         dataset.read_string().map_err(|cause| malformed(&self.name, path, &cause))
     }
 
-    fn attribute(&self, path: &str, attribute: &str) -> Result<Option<hdf5_reader::Attribute>, FormatError> {
-        let all = match self.file.group(path) {
-            Ok(group) => group.attributes().map_err(|cause| malformed(&self.name, path, &cause))?,
-            Err(_) => self.dataset(path)?.attributes(),
+    fn attribute(&self, path: &str, attribute: &str) -> Result<Option<AttributeMessage>, FormatError> {
+        self.meter.restart();
+        let address = match self.file.group(path) {
+            Ok(group) => group.address(),
+            Err(_) => self.dataset(path)?.address(),
         };
-        Ok(all.into_iter().find(|found| found.name == attribute))
+        attribute::find(&self.file, address, attribute).map_err(|cause| malformed(&self.name, path, &cause))
     }
 
     fn dataset(&self, path: &str) -> Result<Dataset, FormatError> {
+        self.meter.restart();
         self.file.dataset(path).map_err(|cause| malformed(&self.name, path, &cause))
     }
 
@@ -298,30 +297,6 @@ impl Hdf5 {
             let what = format!("{path} holds {}, no numbers", kind_of(datatype));
             FormatError::malformed(&self.name, what, "save it as float32")
         })
-    }
-}
-
-/// A file inside a file.
-struct Part {
-    whole: FileStorage,
-    start: u64,
-    length: u64,
-}
-
-impl Storage for Part {
-    fn len(&self) -> u64 {
-        self.length
-    }
-
-    fn read_range(&self, offset: u64, len: usize) -> hdf5_reader::error::Result<StorageBuffer> {
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.length) {
-            return Err(hdf5_reader::error::Error::UnexpectedEof {
-                offset,
-                needed: len as u64,
-                available: 0,
-            });
-        }
-        self.whole.read_range(self.start + offset, len)
     }
 }
 

@@ -157,6 +157,56 @@ fn rows_of_inner_products_and_transposed_weights() {
 }
 
 #[test]
+fn a_dropout_that_does_not_scale_in_training_does_in_use() {
+    let (y, x) = layer(&[2, 6], "type: 'Dropout' dropout_param { dropout_ratio: 0.75 scale_train: false }");
+    close(&y, &x.iter().map(|x| x * 0.25).collect::<Vec<f32>>());
+}
+
+#[test]
+fn lines_are_convolved() {
+    let text = |kind: &str, sizes: &str, rest: &str| {
+        format!(
+            "input: 'x' input_shape {{ dim: {sizes} }} layer {{ name: 'c' type: '{kind}' bottom: 'x' top: 'y'
+               convolution_param {{ num_output: 2 bias_term: false weight_filler {{ type: 'xavier' }} {rest} }} }}"
+        )
+    };
+    let spread = "kernel_size: [3] stride: 2 pad: [2] dilation: 2";
+    let graph = parse(&text("Convolution", "[2, 3, 7]", spread));
+    let weights = initialise(&graph, 5);
+    let (x, w) = (numbers(42), weights["c.weight"].data());
+    let at = |item: usize, channel: usize, place: usize| {
+        place
+            .checked_sub(2)
+            .filter(|&place| place < 7)
+            .map_or(0.0, |place| x[(item * 3 + channel) * 7 + place])
+    };
+    let mut wanted = Vec::new();
+    for (item, out, place) in (0..16).map(|i| (i / 8, i / 4 % 2, i % 4)) {
+        let taps = (0..9).map(|i| w[out * 9 + i] * at(item, i / 3, 2 * place + 2 * (i % 3)));
+        wanted.push(taps.sum::<f32>());
+    }
+    close(&run(&graph, &weights, &[("x", x.clone())]), &wanted);
+    let output = graph.find_output("y").expect("an output");
+    assert_eq!(graph.shape(output).dims(), [2, 2, 4]);
+
+    // Each number spreads over the places that its window would have covered.
+    let graph = parse(&text("Deconvolution", "[1, 1, 3]", "kernel_size: 2 stride: 2"));
+    let weights = initialise(&graph, 5);
+    let (x, w) = (numbers(3), weights["c.weight"].data());
+    let wanted: Vec<f32> = (0..12).map(|i| x[i % 6 / 2] * w[i / 6 * 2 + i % 2]).collect();
+    close(&run(&graph, &weights, &[("x", x)]), &wanted);
+
+    let said = |text: String| parse_net(&text, "f", &NetOptions::default()).unwrap_err().to_string();
+    let volume = said(text("Convolution", "[1, 1, 3, 3, 3]", "kernel_size: 3"));
+    assert!(volume.contains("layer c (Convolution)") && volume.contains("line 1"), "{volume}");
+    assert!(volume.contains("lines (N, C, L)"), "{volume}");
+    let by_name = said(text("Convolution", "[1, 1, 3]", "kernel_h: 3 kernel_w: 3"));
+    assert!(by_name.contains("kernel_h is for images"), "{by_name}");
+    let twice = said(text("Convolution", "[1, 1, 3]", "kernel_size: [1, 2]"));
+    assert!(twice.contains("kernel_size must be given once for (N, C, L), stands 2 times"), "{twice}");
+}
+
+#[test]
 fn a_convolution_of_two_bottoms_shares_its_weights() {
     let graph = parse(
         "input: 'a' input_shape { dim: [1, 2, 3, 3] } input: 'b' input_shape { dim: [1, 2, 3, 3] }

@@ -194,3 +194,98 @@ fn stages_and_levels_choose_layers() {
     let said = parse_net(STAGES, "f", &train).unwrap_err().to_string();
     assert!(said.contains("level_is"), "{said}");
 }
+
+#[test]
+fn losses_and_accuracies_take_their_classes_along_any_axis() {
+    let net = |kind: &str, dims: &str, labels: &str, rest: &str| {
+        format!(
+            "input: 'x' input_shape {{ dim: {dims} }} input: 't' input_shape {{ dim: {labels} }}
+             layer {{ name: 'l' type: '{kind}' bottom: 'x' bottom: 't' top: 'y' {rest} }}"
+        )
+    };
+    // Two items of four places with three classes: the classes last, or second.
+    let last = numbers(24);
+    let second: Vec<f32> = (0..24).map(|i| last[i / 12 * 12 + i % 4 * 3 + i / 4 % 3]).collect();
+    let labels = vec![0.0, 1.0, 2.0, 1.0, 2.0, 0.0, 2.0, 1.0];
+    for (kind, message, loss_param) in [
+        ("SoftmaxWithLoss", "softmax_param", ""),
+        ("SoftmaxWithLoss", "softmax_param", "loss_param { ignore_label: 1 }"),
+        ("SoftmaxWithLoss", "softmax_param", "loss_param { normalization: NONE }"),
+        ("SoftmaxWithLoss", "softmax_param", "loss_param { normalization: FULL ignore_label: 0 }"),
+        ("Accuracy", "accuracy_param", ""),
+        ("Accuracy", "accuracy_param", "accuracy_param { top_k: 2 }"),
+        ("Accuracy", "accuracy_param", "accuracy_param { ignore_label: 1 }"),
+    ] {
+        let of = |dims: &str, axis: i64, x: &[f32]| {
+            let text = net(kind, dims, "[2, 4]", &format!("{loss_param} {message} {{ axis: {axis} }}"));
+            run(&parse(&text, Phase::Test), &Weights::new(), &[("x", x.to_vec()), ("t", labels.clone())])
+        };
+        let wanted = of("[2, 3, 4]", 1, &second);
+        assert!(wanted > 0.0, "{kind} {loss_param}: {wanted}");
+        close(of("[2, 4, 3]", 2, &last), wanted);
+        close(of("[2, 4, 3]", -1, &last), wanted);
+    }
+    // What Caffe calls the batch are all axes before that of the classes.
+    let batch = "loss_param { normalization: BATCH_SIZE } softmax_param { axis: 2 }";
+    let full = "loss_param { normalization: FULL } softmax_param { axis: 2 }";
+    let of = |rest: &str| {
+        let graph = parse(&net("SoftmaxWithLoss", "[2, 4, 3]", "[2, 4]", rest), Phase::Test);
+        run(&graph, &Weights::new(), &[("x", last.clone()), ("t", labels.clone())])
+    };
+    close(of(batch), of(full));
+    let said = net("SoftmaxWithLoss", "[2, 4, 3]", "[2, 3]", "softmax_param { axis: 2 }");
+    let said = parse_net(&said, "f", &NetOptions::default()).unwrap_err().to_string();
+    assert!(said.contains("axis 2 need 8 labels") && said.contains("layer l (SoftmaxWithLoss)"), "{said}");
+}
+
+/// All numbers of the output `name`.
+fn all_of(graph: &Graph, inputs: &[(&str, Vec<f32>)], name: &str) -> Vec<f32> {
+    let mut session = Session::new(graph, &Options::default().with_threads(1)).unwrap();
+    session.load(&initialise(graph, 1)).unwrap();
+    inputs.iter().for_each(|(name, numbers)| session.set_input(name, numbers).unwrap());
+    session.run();
+    session.output(name).unwrap().to_vec()
+}
+
+#[test]
+fn an_accuracy_is_told_for_each_class() {
+    let text = |rest: &str| {
+        format!(
+            "input: 'x' input_shape {{ dim: [4, 3] }} input: 't' input_shape {{ dim: 4 }}
+             layer {{ name: 'l' type: 'Accuracy' bottom: 'x' bottom: 't' top: 'y' top: 'each' {rest} }}"
+        )
+    };
+    // Right, wrong (it is 2), right, right; no answer is of class 1.
+    let x = vec![3.0, 1.0, 0.0, 1.0, 0.0, 2.0, 0.0, 1.0, 4.0, 0.0, 1.0, 2.0];
+    let inputs = [("x", x), ("t", vec![0.0, 0.0, 2.0, 2.0])];
+    let graph = parse(&text(""), Phase::Test);
+    assert_eq!(all_of(&graph, &inputs, "y"), [0.75]);
+    assert_eq!(all_of(&graph, &inputs, "each"), [0.5, 0.0, 1.0]);
+    let graph = parse(&text("accuracy_param { ignore_label: 2 }"), Phase::Test);
+    assert_eq!(all_of(&graph, &inputs, "y"), [0.5]);
+    assert_eq!(all_of(&graph, &inputs, "each"), [0.5, 0.0, 0.0]);
+}
+
+#[test]
+fn statistics_of_the_tested_batch_are_used_where_they_are_asked_for() {
+    let net = |rule: &str| {
+        format!(
+            "input: 'x' input_shape {{ dim: [3, 2, 2, 1] }}
+             layer {{ name: 'bn' type: 'BatchNorm' bottom: 'x' top: 'b' batch_norm_param {{ eps: 0 {rule} }} }}
+             layer {{ name: 'sc' type: 'Scale' bottom: 'b' top: 'y' scale_param {{ bias_term: true
+               filler {{ type: 'constant' value: 2 }} bias_filler {{ type: 'constant' value: 0.5 }} }} }}"
+        )
+    };
+    let x = numbers(12);
+    let graph = parse(&net("use_global_stats: false"), Phase::Test);
+    let y = all_of(&graph, &[("x", x.clone())], "y");
+    for channel in 0..2 {
+        let places: Vec<usize> = (0..12).filter(|i| i / 2 % 2 == channel).collect();
+        let mean = places.iter().map(|&i| x[i]).sum::<f32>() / 6.0;
+        let var = places.iter().map(|&i| (x[i] - mean).powi(2)).sum::<f32>() / 6.0;
+        places.iter().for_each(|&i| close(y[i], 2.0 * (x[i] - mean) / var.sqrt() + 0.5));
+    }
+    // Unless it is asked for, the running ones count: 0 and 1 before any training.
+    let usual = all_of(&parse(&net(""), Phase::Test), &[("x", x.clone())], "y");
+    usual.iter().zip(&x).for_each(|(&y, &x)| close(y, 2.0 * x + 0.5));
+}

@@ -142,3 +142,84 @@ fn damaged_files_never_panic() {
         }
     }
 }
+
+/// An HDF5 file whose root has one attribute `names`: so many references, all to one text of this length.
+fn one_text_many_times(length: usize, references: usize) -> Vec<u8> {
+    let mut names = Vec::new();
+    names.extend([1, 0, 6, 0, 16, 0, 16, 0]); // version 1; sizes of name, datatype and dataspace
+    names.extend(b"names\0\0\0");
+    names.extend([0x19, 1, 0, 0, 16, 0, 0, 0, 0x13, 0, 0, 0, 1, 0, 0, 0]); // text of variable length
+    names.extend([1, 1, 0, 0, 0, 0, 0, 0]);
+    names.extend((references as u64).to_le_bytes());
+    let heap = (96 + 16 + 8 + names.len() + 16 * references) as u64;
+    for _ in 0..references {
+        names.extend((length as u32).to_le_bytes());
+        names.extend(heap.to_le_bytes());
+        names.extend(1_u32.to_le_bytes());
+    }
+    let mut file = b"\x89HDF\r\n\x1a\n".to_vec();
+    file.extend([0, 0, 0, 0, 0, 8, 8, 0, 4, 0, 16, 0, 0, 0, 0, 0]);
+    let collection = 16 + 16 + length.next_multiple_of(8) + 16;
+    for address in [0, u64::MAX, heap + collection as u64, u64::MAX, 0, 96] {
+        file.extend(address.to_le_bytes());
+    }
+    file.resize(96, 0);
+    // The root's header: one message, the attribute.
+    file.extend([1, 0, 1, 0, 1, 0, 0, 0]);
+    file.extend((names.len() as u64 + 8).to_le_bytes());
+    file.extend([12, 0]);
+    file.extend((names.len() as u16).to_le_bytes());
+    file.extend([0; 4]);
+    file.extend(names);
+    // The heap, with one text in it.
+    assert_eq!(file.len() as u64, heap);
+    file.extend(b"GCOL\x01\0\0\0");
+    file.extend((collection as u64).to_le_bytes());
+    file.extend([1, 0, 1, 0, 0, 0, 0, 0]);
+    file.extend((length as u64).to_le_bytes());
+    file.resize(file.len() + length, b'n');
+    file.resize((heap as usize) + collection, 0);
+    file
+}
+
+#[test]
+fn texts_that_are_one_text_again_and_again_are_refused() {
+    let few = Hdf5::decode(&one_text_many_times(9, 3), "few.h5").unwrap();
+    assert_eq!(few.texts("/", "names").unwrap().unwrap(), ["nnnnnnnnn"; 3]);
+    assert_eq!(few.texts("/", "others").unwrap(), None);
+    // A megabyte, four thousand times.
+    let many = Hdf5::decode(&one_text_many_times(1 << 20, 4000), "many.h5").unwrap();
+    let said = many.texts("/", "names").unwrap_err().to_string();
+    assert!(said.contains("/, attribute names") && said.contains("33554432 bytes together"), "{said}");
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let text = "input: 'x' input_shape { dim: [1, 2, 6, 6] }
+        layer { name: 'a/b' type: 'Convolution' bottom: 'x' top: 'c' convolution_param { num_output: 3 kernel_size: 3
+          weight_filler { type: 'xavier' } bias_filler { type: 'gaussian' std: 1 } } }
+        layer { name: 'bn' type: 'BatchNorm' bottom: 'c' top: 'n' }
+        layer { name: 'a' type: 'InnerProduct' bottom: 'n' top: 'y' inner_product_param { num_output: 2
+          bias_term: false weight_filler { type: 'xavier' } } }";
+    let graph = caffe::parse_net(text, "net.prototxt", &NetOptions::default()).unwrap();
+    let weights = ocellus_graph::initialise(&graph, 7);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.caffemodel.h5");
+    caffe::write_weights(&path, &graph, &weights).unwrap();
+    assert_eq!(caffe::read_weights(&path, &graph).unwrap(), weights);
+    let file = Hdf5::open(&path).unwrap();
+    assert_eq!(file.arrays("/data/a/b").unwrap(), ["0", "1"]);
+    assert_eq!(file.shape("/data/bn/2").unwrap(), [1]);
+
+    let history =
+        [vec![3, 2, 3, 3], vec![3], vec![]].map(|sizes| ocellus_tensor::Tensor::from_fn(sizes, |i| i as f32));
+    let state = caffe::SolverState {
+        iteration: 1 << 20,
+        learned_net: "out/net_iter_1048576.caffemodel.h5".into(),
+        current_step: 3,
+        history: history.to_vec(),
+    };
+    let path = folder.path().join("net.solverstate.h5");
+    caffe::write_solver_state(&path, &state).unwrap();
+    assert_eq!(caffe::read_solver_state(&path).unwrap(), state);
+}

@@ -389,6 +389,10 @@ fn data_outside_the_file() {
     let inside = [("location", "./sub/weights.bin"), ("offset", "8"), ("length", "12"), ("checksum", "?")];
     assert_eq!(weights(read(&net(&inside)).unwrap()), [2.0, 3.0, 4.0]);
     assert!(self::read(&net(&inside)).unwrap_err().contains("folder is not known"));
+    let path = folder.join("net.onnx");
+    fs::write(&path, net(&inside)).unwrap();
+    let [inputs, outputs] = onnx::ports_of(&path).unwrap();
+    assert_eq!((inputs[0].name.as_str(), outputs[0].name.as_str()), ("x", "y"));
 
     let secret = home.path().join("secret.bin").display().to_string();
     for location in

@@ -1,6 +1,6 @@
 //! State dicts as other libraries name them, for networks of the zoo: every tensor must find its parameter.
 
-use ocellus_formats::{Fate, fit_weights};
+use ocellus_formats::{Fate, fit_weights, keras};
 use ocellus_graph::Graph;
 use ocellus_tensor::{Tensor, Weights};
 use ocellus_zoo::{Options, build};
@@ -238,4 +238,64 @@ fn wrapped_names_of_torchvision_and_timm_stay_as_they_are() {
         let (_, report) = fit_weights(&graph, given);
         assert!(report.is_complete() && report.count(Fate::Unused) == 0, "{net}");
     }
+}
+
+/// Names and sizes of `resnet50_weights_tf_dim_ordering_tf_kernels.h5`, turned as this program has arrays; each with a
+/// number of its own.
+fn resnet50_of_keras() -> Weights {
+    let mut arrays: Vec<(String, Vec<usize>)> = Vec::new();
+    let mut conv = |stem: String, [out, channels, side]: [usize; 3]| {
+        arrays.push((format!("{stem}_conv.weight"), vec![out, channels, side, side]));
+        arrays.push((format!("{stem}_conv.bias"), vec![out]));
+        arrays.extend(NORM.iter().map(|part| (format!("{stem}_bn.{part}"), vec![out])));
+    };
+    conv("conv1".into(), [64, 3, 7]);
+    let mut channels = 64;
+    for (stage, blocks) in [3, 4, 6, 3].into_iter().enumerate() {
+        let width = 64 << stage;
+        for block in 1..=blocks {
+            let stem = |number: usize| format!("conv{}_block{block}_{number}", stage + 2);
+            if block == 1 {
+                conv(stem(0), [4 * width, channels, 1]);
+            }
+            conv(stem(1), [width, channels, 1]);
+            conv(stem(2), [width, width, 3]);
+            conv(stem(3), [4 * width, width, 1]);
+            channels = 4 * width;
+        }
+    }
+    arrays.push(("predictions.weight".into(), vec![1000, 2048]));
+    arrays.push(("predictions.bias".into(), vec![1000]));
+    let numbered = arrays.into_iter().enumerate();
+    numbered.map(|(i, (name, sizes))| (name, Tensor::full(sizes, i as f32))).collect()
+}
+
+#[test]
+fn resnet50_of_keras_applications() {
+    let theirs = resnet50_of_keras();
+    assert_eq!(theirs.len(), 320, "as many arrays as the published file has");
+    let numbers: usize = theirs.values().map(|tensor| tensor.data().len()).sum();
+    assert_eq!(numbers, 25_636_712, "as Keras counts");
+    let graph = build("resnet50_v1", &Options::default()).unwrap();
+    let converted = keras::resnet_weights(&theirs).unwrap();
+    assert_eq!((converted.weights.len(), converted.folded_biases), (267, 53));
+    let (fitted, report) = fit_weights(&graph, converted.weights);
+    assert_eq!(report.count(Fate::Matched), graph.params().len(), "{report}");
+    assert_eq!((report.count(Fate::Unused), report.count(Fate::Reshaped)), (0, 0), "{report}");
+    let first = |name: &str| theirs[name].data()[0];
+    for (ours, name) in [
+        ("conv1.weight", "conv1_conv.weight"),
+        ("bn1.bias", "conv1_bn.bias"),
+        ("layer1.0.downsample.0.weight", "conv2_block1_0_conv.weight"),
+        ("layer1.0.downsample.1.weight", "conv2_block1_0_bn.weight"),
+        ("layer3.5.conv2.weight", "conv4_block6_2_conv.weight"),
+        ("layer4.2.bn3.weight", "conv5_block3_3_bn.weight"),
+        ("fc.weight", "predictions.weight"),
+        ("fc.bias", "predictions.bias"),
+    ] {
+        assert_eq!(fitted[ours].data()[0], first(name), "{ours}");
+    }
+    // A bias of a convolution is taken from the mean behind it.
+    let mean = first("conv3_block2_1_bn.running_mean") - first("conv3_block2_1_conv.bias");
+    assert_eq!(fitted["layer2.1.bn1.running_mean"].data()[0], mean);
 }

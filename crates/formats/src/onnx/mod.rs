@@ -64,12 +64,21 @@ pub fn read(bytes: &[u8], folder: Option<&Path>, options: &ReadOptions) -> Resul
 /// Reads the model at `path`, with the files beside it.
 pub fn read_file(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Model, FormatError> {
     let path = path.as_ref();
+    let (mut source, length) = source_of(path)?;
+    let file = options.file.clone().unwrap_or_else(|| path.display().to_string());
+    decode(&mut source, length, Some(folder_of(path)), options, &file)
+}
+
+/// The file's bytes, and how many they are.
+fn source_of(path: &Path) -> Result<(BufReader<File>, u64), FormatError> {
     let source = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
     let length = source.metadata().map_err(|cause| FormatError::read(path, cause))?.len();
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut source = BufReader::with_capacity(1 << 16, source);
-    let file = options.file.clone().unwrap_or_else(|| path.display().to_string());
-    decode(&mut source, length, Some(folder), options, &file)
+    Ok((BufReader::with_capacity(1 << 16, source), length))
+}
+
+/// Where the files lie that a model names.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn decode(
@@ -100,8 +109,23 @@ pub struct Port {
 /// a network; `file` is what errors call it.
 pub fn ports(bytes: &[u8], file: &str) -> Result<[Vec<Port>; 2], FormatError> {
     let mut source = bytes;
-    let length = bytes.len() as u64;
-    let model = proto::read_model(&mut Wire::new(&mut source), length, &Budget::new(length), None);
+    ports_at(&mut source, bytes.len() as u64, None, file)
+}
+
+/// The inputs and outputs of the model at `path`, as [`ports`] gives them; weights may lie in files beside it.
+pub fn ports_of(path: impl AsRef<Path>) -> Result<[Vec<Port>; 2], FormatError> {
+    let path = path.as_ref();
+    let (mut source, length) = source_of(path)?;
+    ports_at(&mut source, length, Some(folder_of(path)), &path.display().to_string())
+}
+
+fn ports_at(
+    source: &mut dyn Read,
+    length: u64,
+    folder: Option<&Path>,
+    file: &str,
+) -> Result<[Vec<Port>; 2], FormatError> {
+    let model = proto::read_model(&mut Wire::new(source), length, &Budget::new(length), folder);
     let model = model.map_err(|what| FormatError::malformed(file, what, DAMAGED))?;
     let graph = model.graph.ok_or_else(|| FormatError::malformed(file, "it holds no graph", DAMAGED))?;
     let initialised: HashSet<&str> = graph.initializers.iter().map(|(name, _)| name.as_str()).collect();

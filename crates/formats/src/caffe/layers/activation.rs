@@ -124,12 +124,15 @@ fn prelu(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, F
 
 fn dropout(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     let settings = layer.settings("dropout_param", &["dropout_ratio", "scale_train"])?;
-    if !settings.bool("scale_train", true)? {
-        return Err(layer.fault_with("scale_train: false is not supported", "leave scale_train out"));
-    }
     let rate = settings.f32("dropout_ratio", 0.5)?;
     let stream = net.next_dropout();
-    net.node(layer, "", Op::Dropout(Dropout { rate, active: false, stream }), bottoms)
+    let op = Op::Dropout(Dropout { rate, active: false, stream });
+    if settings.bool("scale_train", true)? {
+        return net.node(layer, "", op, bottoms);
+    }
+    // What is kept stays as it is in training, and everything is made smaller in use.
+    let kept = net.node(layer, ".kept", op, bottoms)?;
+    net.node(layer, "", Op::Activation(affine(1.0 - rate, 0.0)), &[kept])
 }
 
 /// Each image's channels brought to mean 0 and variance 1. Caffe adds eps to the deviation, this its square to the

@@ -70,22 +70,33 @@ pub(super) fn axpy(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<
     net.node(layer, "", Op::Binary(Binary { kind: BinaryKind::Add }), &[product, bottoms[2]])
 }
 
-/// Probabilities over the channels.
+/// Probabilities over the channels, or along another axis.
 pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     layer.expect_bottoms(1)?;
     let settings = layer.settings("softmax_param", &["axis", "engine"])?;
     let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
+    probabilities(net, layer, "", (bottoms[0], axis))
+}
+
+/// Softmax along any axis but the batch.
+pub(super) fn probabilities(
+    net: &mut Net,
+    layer: &Layer,
+    suffix: &str,
+    (scores, axis): (ValueId, usize),
+) -> Result<ValueId, Fault> {
     if axis == 1 {
-        return net.node(layer, "", Op::Softmax(Softmax { log: false }), bottoms);
+        return net.node(layer, suffix, Op::Softmax(Softmax { log: false }), &[scores]);
     }
     if axis == 0 {
         return Err(layer.fault("axis = 0: probabilities over the batch are not supported"));
     }
     // The axis changes places with the channels, and back.
-    let mut order: Vec<usize> = (0..net.shape(bottoms[0]).rank()).collect();
+    let mut order: Vec<usize> = (0..net.shape(scores).rank()).collect();
     order.swap(1, axis);
     let swap = Op::Transpose(Transpose { order });
-    let turned = net.node(layer, ".turned", swap.clone(), bottoms)?;
-    let probabilities = net.node(layer, ".softmax", Op::Softmax(Softmax { log: false }), &[turned])?;
-    net.node(layer, "", swap, &[probabilities])
+    let turned = net.node(layer, &format!("{suffix}.turned"), swap.clone(), &[scores])?;
+    let softmax = Op::Softmax(Softmax { log: false });
+    let probabilities = net.node(layer, &format!("{suffix}.softmax"), softmax, &[turned])?;
+    net.node(layer, suffix, swap, &[probabilities])
 }

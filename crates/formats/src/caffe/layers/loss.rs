@@ -1,10 +1,10 @@
 //! Losses and Accuracy, with Caffe's ways of counting: sums over all but the batch, means over the batch.
 
-use ocellus_graph::ops::{Accuracy, Activation, LossKind, LossOp, Reshape, Softmax, Transpose};
+use ocellus_graph::ops::{Accuracy, Activation, LossKind, LossOp, Reshape, Transpose};
 use ocellus_graph::{Op, ValueId};
 
 use super::targets::{self, Divisor};
-use super::{Tops, axis_of};
+use super::{Tops, axis_of, combine};
 use crate::caffe::layer::Layer;
 use crate::caffe::message::Fault;
 use crate::caffe::net::Net;
@@ -14,31 +14,27 @@ const SOFTMAX: [&str; 2] = ["axis", "engine"];
 const NORMALIZATIONS: [&str; 4] = ["FULL", "VALID", "BATCH_SIZE", "NONE"];
 const LOSS: [&str; 3] = ["ignore_label", "normalization", "normalize"];
 
-/// Softmax and cross-entropy of scores (N, C, ...) and labels (N, ...), one for each place; a second top gives the
-/// probabilities.
+/// Softmax and cross-entropy of scores, (N, C, ...) or with the classes along another axis, and labels, one for each
+/// place; a second top gives the probabilities.
 pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
     layer.expect_bottoms(2)?;
     let settings = layer.settings("softmax_param", &SOFTMAX)?;
     let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
-    if axis != 1 {
-        return Err(layer.fault(format!("axis = {axis}: only 1 is supported")));
-    }
+    let [outer, all] = outer_and_places(net, bottoms[0], axis);
     let mut values = vec![match ignored(layer)? {
         Some(label) => {
-            let [batch, all] = batch_and_places(net, bottoms[0]);
-            let divisor = divisor(layer, batch, all, Divisor::Counted)?;
-            targets::softmax(net, layer, bottoms, Some(label), divisor)?
+            let divisor = divisor(layer, outer, all, Divisor::Counted)?;
+            targets::softmax(net, layer, (bottoms, axis), Some(label), divisor)?
         }
         None => {
-            let (scores, labels, places) = answers(net, layer, bottoms)?;
-            let batch = net.shape(bottoms[0])[0];
+            let (scores, labels) = answers(net, layer, (bottoms, axis))?;
             let kind = LossKind::SoftmaxCrossEntropy { smoothing: 0.0 };
-            let factor = normalization(layer, batch, batch * places)?;
+            let factor = normalization(layer, outer, all)?;
             scaled_loss(net, layer, kind, &[scores, labels], factor)?
         }
     }];
     if layer.tops.len() > 1 {
-        values.push(net.node(layer, ".probabilities", Op::Softmax(Softmax { log: false }), &[bottoms[0]])?);
+        values.push(combine::probabilities(net, layer, ".probabilities", (bottoms[0], axis))?);
     }
     Ok(values)
 }
@@ -50,11 +46,8 @@ pub(super) fn infogain(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Top
         return Err(layer.fault(format!("needs 2 or 3 bottoms, has {}", bottoms.len())));
     }
     let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
-    if axis != 1 {
-        return Err(layer.fault(format!("axis = {axis}: only 1 is supported")));
-    }
-    let [batch, all] = batch_and_places(net, bottoms[0]);
-    let divisor = divisor(layer, batch, all, Divisor::Counted)?;
+    let [outer, all] = outer_and_places(net, bottoms[0], axis);
+    let divisor = divisor(layer, outer, all, Divisor::Counted)?;
     let matrix = match (bottoms.get(2), settings.text("source")?) {
         (Some(&matrix), _) => matrix,
         (None, Some(source)) => {
@@ -68,9 +61,9 @@ pub(super) fn infogain(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Top
         }
     };
     let bottoms = [bottoms[0], bottoms[1], matrix];
-    let mut values = vec![targets::infogain(net, layer, &bottoms, ignored(layer)?, divisor)?];
+    let mut values = vec![targets::infogain(net, layer, (&bottoms, axis), ignored(layer)?, divisor)?];
     if layer.tops.len() > 1 {
-        values.push(net.node(layer, ".probabilities", Op::Softmax(Softmax { log: false }), &[bottoms[0]])?);
+        values.push(combine::probabilities(net, layer, ".probabilities", (bottoms[0], axis))?);
     }
     Ok(values)
 }
@@ -82,7 +75,8 @@ fn ignored(layer: &Layer) -> Result<Option<i64>, Fault> {
     settings.get("ignore_label").map(|_| settings.i64("ignore_label", 0)).transpose()
 }
 
-/// What a sum over answers, `all` of a whole batch, is divided by, where not all of them count.
+/// What a sum over answers, `all` of a whole batch, is divided by, where not all of them count. What Caffe calls the
+/// batch are all axes before that of the classes.
 fn divisor(layer: &Layer, batch: usize, all: usize, usual: Divisor) -> Result<Divisor, Fault> {
     let Some(settings) = layer.body.message("loss_param")? else { return Ok(usual) };
     settings.only("loss_param", &LOSS)?;
@@ -106,39 +100,43 @@ fn divisor(layer: &Layer, batch: usize, all: usize, usual: Divisor) -> Result<Di
     })
 }
 
-/// Images or vectors at once, and the places of all of them.
-fn batch_and_places(net: &Net, value: ValueId) -> [usize; 2] {
+/// How many items there are before the axis of the classes, and answers in all.
+fn outer_and_places(net: &Net, value: ValueId, axis: usize) -> [usize; 2] {
     let shape = net.shape(value);
-    let batch = shape.first().copied().unwrap_or(1);
-    [batch, batch * shape.iter().skip(2).product::<usize>()]
+    let outer = shape[..axis].iter().product::<usize>();
+    [outer, outer * shape[axis + 1..].iter().product::<usize>()]
 }
 
-/// Scores as rows (M, C), labels (M), and how many places each item has.
+/// Scores, whose classes lie along `axis`, as rows (M, C), and labels as (M).
 pub(super) fn answers(
     net: &mut Net,
     layer: &Layer,
-    bottoms: &[ValueId],
-) -> Result<(ValueId, ValueId, usize), Fault> {
+    (bottoms, axis): (&[ValueId], usize),
+) -> Result<(ValueId, ValueId), Fault> {
     let (shape, labels_shape) = (net.shape(bottoms[0]).clone(), net.shape(bottoms[1]).clone());
-    let places: usize = shape[2.min(shape.rank())..].iter().product();
-    if places == 1 {
+    let [_, all] = outer_and_places(net, bottoms[0], axis);
+    let is_last = shape[axis + 1..].iter().all(|&size| size == 1);
+    if is_last && axis == 1 {
         let scores = rows(net, layer, ".rows", bottoms[0])?;
-        return Ok((scores, labels(net, layer, bottoms[1])?, 1));
+        return Ok((scores, labels(net, layer, bottoms[1])?));
     }
-    let per_item: usize = labels_shape.iter().skip(1).product();
-    if per_item != places {
+    if labels_shape.elements() != all {
         let what = format!(
-            "scores of shape {shape} need {places} labels for each item, labels have shape {labels_shape}"
+            "scores of shape {shape} with the classes along axis {axis} need {all} labels, labels have shape \
+             {labels_shape}"
         );
         return Err(layer.fault(what));
     }
-    // (N, C, H, W) -> (N, H, W, C) -> (N H W, C)
-    let order: Vec<usize> = [0].into_iter().chain(2..shape.rank()).chain([1]).collect();
-    let last = net.node(layer, ".last", Op::Transpose(Transpose { order }), &[bottoms[0]])?;
-    let dims = vec![-1, shape[1] as isize];
-    let scores = net.node(layer, ".rows", Op::Reshape(Reshape { dims }), &[last])?;
+    // As (N, C, H, W) -> (N, H, W, C) -> (N H W, C).
+    let mut scores = bottoms[0];
+    if !is_last {
+        let order = (0..shape.rank()).filter(|&other| other != axis).chain([axis]).collect();
+        scores = net.node(layer, ".last", Op::Transpose(Transpose { order }), &[scores])?;
+    }
+    let dims = vec![-1, shape[axis] as isize];
+    let scores = net.node(layer, ".rows", Op::Reshape(Reshape { dims }), &[scores])?;
     let labels = net.node(layer, ".labels", Op::Reshape(Reshape { dims: vec![-1] }), &[bottoms[1]])?;
-    Ok((scores, labels, places))
+    Ok((scores, labels))
 }
 
 /// Cross-entropy of probabilities (N, C).
@@ -207,20 +205,18 @@ pub(super) fn contrastive(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> 
     scaled_loss(net, layer, LossKind::Contrastive { margin }, &[a, b, similar], 1.0)
 }
 
-/// Share of items whose label is among the `top_k` highest scores.
-pub(super) fn accuracy(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+/// Share of items whose label is among the `top_k` highest scores; a second top gives it for each class.
+pub(super) fn accuracy(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
     layer.expect_bottoms(2)?;
     let settings = layer.settings("accuracy_param", &["top_k", "axis", "ignore_label"])?;
-    if settings.i64("axis", 1)? != 1 || layer.tops.len() > 1 {
-        return Err(layer.fault("only axis 1 and one top are supported"));
-    }
+    let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
     let top = settings.usize("top_k", 1)?;
-    if settings.get("ignore_label").is_some() {
-        let label = settings.i64("ignore_label", 0)?;
-        return targets::accuracy(net, layer, bottoms, top, Some(label));
+    let ignored = settings.get("ignore_label").map(|_| settings.i64("ignore_label", 0)).transpose()?;
+    if ignored.is_some() || layer.tops.len() > 1 {
+        return targets::accuracy(net, layer, (bottoms, axis), top, ignored);
     }
-    let (scores, labels, _) = answers(net, layer, bottoms)?;
-    net.node(layer, "", Op::Accuracy(Accuracy { top }), &[scores, labels])
+    let (scores, labels) = answers(net, layer, (bottoms, axis))?;
+    Ok(vec![net.node(layer, "", Op::Accuracy(Accuracy { top }), &[scores, labels])?])
 }
 
 /// What the mean over `all` answers is multiplied by: 1 for FULL and VALID, `all` / batch for BATCH_SIZE, `all` for NONE.

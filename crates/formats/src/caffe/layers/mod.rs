@@ -54,7 +54,7 @@ pub(super) fn add(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
         "Eltwise" => one(combine::eltwise(net, layer, bottoms)),
         "Axpy" => one(combine::axpy(net, layer, bottoms)),
         "Softmax" => one(combine::softmax(net, layer, bottoms)),
-        "Accuracy" => one(loss::accuracy(net, layer, bottoms)),
+        "Accuracy" => loss::accuracy(net, layer, bottoms),
         "SoftmaxWithLoss" | "SoftmaxLoss" => loss::softmax(net, layer, bottoms),
         "SigmoidCrossEntropyLoss" => one(loss::sigmoid(net, layer, bottoms)),
         "EuclideanLoss" => one(loss::euclidean(net, layer, bottoms)),

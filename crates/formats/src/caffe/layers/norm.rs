@@ -1,6 +1,8 @@
 //! BatchNorm, Scale, Bias and LRN.
 
-use ocellus_graph::ops::{BatchNorm, Binary, BinaryKind, Lrn, LrnRegion, Reshape, Statistics};
+use ocellus_graph::ops::{
+    Activation, BatchNorm, Binary, BinaryKind, Lrn, LrnRegion, Reduce, ReduceKind, Reshape, Statistics,
+};
 use ocellus_graph::{Init, Op, ValueId};
 
 use super::filler::filler;
@@ -50,6 +52,9 @@ pub(in crate::caffe) fn batch_norm(
     let eps = settings.f32("eps", 1e-5)?;
     let momentum = 1.0 - settings.f32("moving_average_fraction", 0.999)?;
     let channels = channels(net, layer, bottoms[0])?;
+    if !training && !keeps {
+        return by_batch(net, layer, bottoms[0], eps, scale);
+    }
     let mut inputs = vec![bottoms[0]];
     if let Some(scale) = scale {
         let settings = scale.settings("scale_param", &SCALE)?;
@@ -76,6 +81,28 @@ pub(in crate::caffe) fn batch_norm(
         Op::BatchNorm(BatchNorm { eps, momentum, affine, statistics: Statistics::Running }),
         &inputs,
     )
+}
+
+/// Normalisation by the statistics of the very batch that is tested: `use_global_stats: false`, said for the phase TEST.
+fn by_batch(
+    net: &mut Net,
+    layer: &Layer,
+    x: ValueId,
+    eps: f32,
+    scale: Option<&Layer>,
+) -> Result<ValueId, Fault> {
+    let axes: Vec<usize> = (0..net.shape(x).rank()).filter(|&axis| axis != 1).collect();
+    let mean = Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, keep: true });
+    let binary = |kind| Op::Binary(Binary { kind });
+    let center = net.node(layer, ".mean", mean.clone(), &[x])?;
+    let centred = net.node(layer, ".centred", binary(BinaryKind::Sub), &[x, center])?;
+    let squares = net.node(layer, ".squares", binary(BinaryKind::Mul), &[centred, centred])?;
+    let var = net.node(layer, ".var", mean, &[squares])?;
+    let above = Op::Activation(Activation::Affine { scale: 1.0, shift: eps });
+    let above = net.node(layer, ".above", above, &[var])?;
+    let std = net.node(layer, ".std", Op::Activation(Activation::Sqrt), &[above])?;
+    let y = net.node(layer, "", binary(BinaryKind::Div), &[centred, std])?;
+    scale.map_or(Ok(y), |scale_layer| self::scale(net, scale_layer, &[y]))
 }
 
 /// A factor, and perhaps an offset, per channel; or, with two bottoms, their product.

@@ -8,6 +8,7 @@ use ocellus_graph::ops::{
 };
 use ocellus_graph::{Op, ValueId};
 
+use super::Tops;
 use super::loss::{answers, labels, rows};
 use crate::caffe::layer::Layer;
 use crate::caffe::message::Fault;
@@ -33,8 +34,13 @@ struct Targets {
 }
 
 impl Targets {
-    fn new(net: &mut Net, layer: &Layer, bottoms: &[ValueId], ignored: Option<i64>) -> Result<Self, Fault> {
-        let (scores, labels, _) = answers(net, layer, bottoms)?;
+    fn new(
+        net: &mut Net,
+        layer: &Layer,
+        bottoms: (&[ValueId], usize),
+        ignored: Option<i64>,
+    ) -> Result<Self, Fault> {
+        let (scores, labels) = answers(net, layer, bottoms)?;
         let classes = net.shape(scores)[1];
         let mut rows = net.node(layer, ".classes", Op::OneHot(OneHot { classes }), &[labels])?;
         // A label that is no class gives a row of zeros already.
@@ -82,7 +88,7 @@ fn without(
 pub(super) fn softmax(
     net: &mut Net,
     layer: &Layer,
-    bottoms: &[ValueId],
+    bottoms: (&[ValueId], usize),
     ignored: Option<i64>,
     divisor: Divisor,
 ) -> Result<ValueId, Fault> {
@@ -95,11 +101,11 @@ pub(super) fn softmax(
 pub(super) fn infogain(
     net: &mut Net,
     layer: &Layer,
-    bottoms: &[ValueId],
+    (bottoms, axis): (&[ValueId], usize),
     ignored: Option<i64>,
     divisor: Divisor,
 ) -> Result<ValueId, Fault> {
-    let targets = Targets::new(net, layer, bottoms, ignored)?;
+    let targets = Targets::new(net, layer, (bottoms, axis), ignored)?;
     let (classes, shape) = (targets.classes, net.shape(bottoms[2]).clone());
     if shape.elements() != classes * classes {
         let what =
@@ -219,14 +225,15 @@ fn cross_entropy(
     }
 }
 
-/// Share of the answers that count whose label is among the `top` highest scores; a tie counts against.
+/// Share of the answers that count whose label is among the `top` highest scores, and the same among the answers of
+/// each class, 0 for a class without any; a tie counts against.
 pub(super) fn accuracy(
     net: &mut Net,
     layer: &Layer,
-    bottoms: &[ValueId],
+    bottoms: (&[ValueId], usize),
     top: usize,
     ignored: Option<i64>,
-) -> Result<ValueId, Fault> {
+) -> Tops {
     let targets = Targets::new(net, layer, bottoms, ignored)?;
     let classes = targets.classes;
     if top == 0 || top > classes {
@@ -242,9 +249,20 @@ pub(super) fn accuracy(
     let hit = net.node(layer, ".hit", above((classes - top) as f32 - 0.5), &[beaten])?;
     let counts = net.node(layer, ".counts", over_classes(false), &[targets.rows])?;
     let hits = net.node(layer, ".hits", binary(BinaryKind::Mul), &[hit, counts])?;
-    let hits = total(net, layer, ".hits.sum", hits)?;
+    let sum = total(net, layer, ".hits.sum", hits)?;
     let counted = targets.counted(net, layer)?;
-    net.node(layer, "", binary(BinaryKind::Div), &[hits, counted])
+    let mut values = vec![net.node(layer, "", binary(BinaryKind::Div), &[sum, counted])?];
+    if layer.tops.len() > 1 {
+        let hit = net.node(layer, ".hit.column", Op::Reshape(Reshape { dims: vec![-1, 1] }), &[hit])?;
+        let of_class = net.node(layer, ".class.hits", binary(BinaryKind::Mul), &[targets.rows, hit])?;
+        let over_answers = Op::Reduce(Reduce { kind: ReduceKind::Sum, axes: vec![0], keep: false });
+        let of_class = net.node(layer, ".class.sum", over_answers.clone(), &[of_class])?;
+        let answers = net.node(layer, ".class.answers", over_answers, &[targets.rows])?;
+        let least = Op::Activation(Activation::Clip { low: 1.0, high: f32::INFINITY });
+        let answers = net.node(layer, ".class.divisor", least, &[answers])?;
+        values.push(net.node(layer, ".class", binary(BinaryKind::Div), &[of_class, answers])?);
+    }
+    Ok(values)
 }
 
 /// The sum over each row.

@@ -52,13 +52,14 @@ const POOLING: [&str; 15] = [
     "torch_pooling",
 ];
 
-/// y (N, O, H', W') of x (N, C, H, W); several bottoms share the parameters and give a top each.
+/// y (N, O, H', W') of x (N, C, H, W), or (N, O, L') of (N, C, L), which are images of one row; several bottoms share
+/// the parameters and give a top each.
 pub(super) fn convolution(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
     let (settings, [channels, out, groups]) = convolved(net, layer, bottoms)?;
     if channels % groups != 0 {
         return Err(layer.fault(format!("{channels} channels are no multiple of group {groups}")));
     }
-    let window = window(layer, &settings)?;
+    let window = window(layer, &settings, net.shape(bottoms[0]).rank() - 2)?;
     let [kh, kw] = window.kernel;
     let sizes = vec![out, channels / groups, kh, kw];
     let params = params(net, layer, &settings, (sizes, out))?;
@@ -71,7 +72,7 @@ pub(super) fn deconvolution(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -
     if out % groups != 0 {
         return Err(layer.fault(format!("num_output {out} is no multiple of group {groups}")));
     }
-    let window = window(layer, &settings)?;
+    let window = window(layer, &settings, net.shape(bottoms[0]).rank() - 2)?;
     let [kh, kw] = window.kernel;
     let sizes = vec![channels, out / groups, kh, kw];
     let params = params(net, layer, &settings, (sizes, out))?;
@@ -94,8 +95,17 @@ fn params(
 /// The same operation with the same parameters on each bottom.
 fn each(net: &mut Net, layer: &Layer, bottoms: &[ValueId], params: &[ValueId], op: &Op) -> Tops {
     let apply = |&x: &ValueId| {
+        let is_line = net.shape(x).rank() == 3;
+        let channels = net.shape(x)[1] as isize;
+        let row = Op::Reshape(Reshape { dims: vec![0, channels, 1, -1] });
+        let x = if is_line { net.node(layer, ".row", row, &[x])? } else { x };
         let inputs: Vec<ValueId> = [x].into_iter().chain(params.iter().copied()).collect();
-        net.node(layer, "", op.clone(), &inputs)
+        let y = net.node(layer, if is_line { ".conv" } else { "" }, op.clone(), &inputs)?;
+        if !is_line {
+            return Ok(y);
+        }
+        let channels = net.shape(y)[1] as isize;
+        net.node(layer, "", Op::Reshape(Reshape { dims: vec![0, channels, -1] }), &[y])
     };
     bottoms.iter().map(apply).collect()
 }
@@ -111,15 +121,19 @@ fn convolved<'a>(
         return Err(layer.fault(format!("has {bottoms} bottoms and {tops} tops; every bottom gives one top")));
     }
     let settings = layer.settings("convolution_param", &CONVOLUTION)?;
-    if settings.i64("axis", 1)? != 1 {
-        return Err(layer.fault("axis must be 1: only images (N, C, H, W) are convolved"));
-    }
     let shape = net.shape(bottoms[0]);
-    let &[_, channels, _, _] = shape.dims() else {
-        return Err(
-            layer.fault(format!("its bottom has shape {shape}; only images (N, C, H, W) are convolved"))
-        );
+    if super::axis_of(layer, settings.i64("axis", 1)?, shape.rank())? != 1 {
+        return Err(layer.fault("axis must be 1: the channels are the second of the axes"));
+    }
+    let (&[_, channels, _] | &[_, channels, _, _]) = shape.dims() else {
+        let what =
+            format!("its bottom has shape {shape}; images (N, C, H, W) and lines (N, C, L) are convolved");
+        return Err(layer.fault(what));
     };
+    if let Some(&other) = bottoms.iter().find(|&&other| net.shape(other).rank() != shape.rank()) {
+        let other = net.shape(other);
+        return Err(layer.fault(format!("its bottoms have shapes {shape} and {other}, which differ in axes")));
+    }
     let out = settings.usize("num_output", 0)?;
     let depthwise = layer.kind != "Convolution" && layer.kind != "Deconvolution";
     let groups = if depthwise { channels } else { settings.usize("group", 1)? };
@@ -147,7 +161,8 @@ pub(super) fn pooling(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Resu
         || !settings.bool("ceil_mode", true)?
         || settings.bool("torch_pooling", false)?;
     let rounding = if floor { Rounding::Floor } else { Rounding::Ceil };
-    let window = if settings.bool("global_pooling", false)? { None } else { Some(window(layer, &settings)?) };
+    let window =
+        if settings.bool("global_pooling", false)? { None } else { Some(window(layer, &settings, 2)?) };
     let op = match settings.choice("pool", &["MAX", "AVE", "STOCHASTIC"])? {
         0 => Op::MaxPool(MaxPool { window, rounding }),
         1 => Op::AvgPool(AvgPool { window, rounding, count_include_pad: true }),
@@ -214,9 +229,22 @@ pub(super) fn pyramid(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Resu
     if levels == 1 { Ok(parts[0]) } else { net.node(layer, "", Op::Concat(Concat { axis: 1 }), &parts) }
 }
 
-/// Kernel, stride, padding and dilation, given once, for each axis, or by axis names.
-fn window(layer: &Layer, settings: &Message) -> Result<Window, Fault> {
+/// Kernel, stride, padding and dilation, given once, for each of 1 or 2 axes, or by axis names.
+fn window(layer: &Layer, settings: &Message, axes: usize) -> Result<Window, Fault> {
     let both = |name: &str, by_axis: [&str; 2], default: Option<usize>| -> Result<[usize; 2], Fault> {
+        if axes == 1 {
+            // Along the only axis; across the row nothing is padded, and the window is as high as it.
+            let across = if name == "pad" { 0 } else { 1 };
+            if let Some(field) = by_axis.iter().find_map(|name| settings.get(name)) {
+                return Err(layer.fault(format!("{} is for images, its bottom is (N, C, L)", field.name)));
+            }
+            return match (settings.usizes(name)?.as_slice(), default) {
+                (&[], Some(default)) => Ok([across, default]),
+                (&[one], _) => Ok([across, one]),
+                (given, _) => Err(layer
+                    .fault(format!("{name} must be given once for (N, C, L), stands {} times", given.len()))),
+            };
+        }
         if settings.get(by_axis[0]).is_some() || settings.get(by_axis[1]).is_some() {
             let fallback = default.unwrap_or(0);
             return Ok([settings.usize(by_axis[0], fallback)?, settings.usize(by_axis[1], fallback)?]);

@@ -11,6 +11,7 @@ mod blobs;
 mod layers;
 mod out;
 mod shapes;
+mod stored;
 mod text;
 
 use std::path::Path;
@@ -61,7 +62,7 @@ pub fn write(
     write_atomically(prototxt, |out| out.write_all(text.as_bytes()))
 }
 
-/// Writes the weights of a network alone to `caffemodel`, by layer name.
+/// Writes the weights of a network alone to `caffemodel`, by layer name; as HDF5 if its name ends in `.h5`.
 ///
 /// Errors: as [`write`]; `weights` may hold more than the network needs.
 pub fn write_weights(
@@ -70,12 +71,22 @@ pub fn write_weights(
     weights: &Weights,
 ) -> Result<(), FormatError> {
     let layers = described(graph)?;
+    if is_hdf5(caffemodel.as_ref()) {
+        return write_atomically(caffemodel, |mut out| stored::network(&mut out, &layers, weights));
+    }
     write_atomically(caffemodel, |mut out| binary::network(&mut out, &layers, &graph.name, weights))
 }
 
-/// Writes a solver's state to `path`, in the binary form.
+/// Writes a solver's state to `path`, in the binary form, or as HDF5 if its name ends in `.h5`.
 pub fn write_solver_state(path: impl AsRef<Path>, state: &SolverState) -> Result<(), FormatError> {
+    if is_hdf5(path.as_ref()) {
+        return write_atomically(path, |mut out| stored::solver_state(&mut out, state));
+    }
     write_atomically(path, |mut out| binary::solver_state(&mut out, state))
+}
+
+fn is_hdf5(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("h5"))
 }
 
 fn described(graph: &Graph) -> Result<Layers, FormatError> {
