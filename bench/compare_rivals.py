@@ -167,7 +167,19 @@ def overview(results: list[Result], peak: float) -> str:
             said = [f"{own.median_ms:.2f}", f"**{best.median_ms / own.median_ms:.2f}x**", share]
         cells = [workload.title, said[0], best.contender.name, f"{best.median_ms:.2f}", said[1]]
         lines.append("| " + " | ".join([*cells, f"{workload.asked:g}x", said[2]]) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *short(results)])
+
+
+def short(results: list[Result]) -> list[str]:
+    """A line for each workload that misses what is asked: what stands in the way."""
+    lines = []
+    for group in by_workload(results):
+        workload = group[0].contender.workload
+        own = [result.median_ms for result in group if result.contender.name == OURS]
+        rivals = [result.median_ms for result in group if result.contender.name != OURS]
+        if own and rivals and min(rivals) / own[0] < workload.asked and workload.limit:
+            lines.append(f"- {workload.title} falls short: {workload.limit}")
+    return ["", *lines] if lines else []
 
 
 def by_workload(results: list[Result]) -> list[list[Result]]:

@@ -37,6 +37,8 @@ def ours(workload: Workload, setting: Setting) -> Contender:
     binary = str(setting.ocellus.resolve())
     if workload.mode != "cold":
         command = (binary, "bench", workload.net, "--batch", str(workload.batch), "--mode", workload.mode)
+        if workload.precision != "f32":
+            command += ("--precision", workload.precision)
         return Contender(workload, OURS, (*command, "--threads", str(setting.threads), "--json"))
     model, pixels = setting.folder / "ours.safetensors", setting.folder / "x.npy"
     subprocess.run([binary, "convert", onnx_file(workload, setting), model], check=True, capture_output=True)

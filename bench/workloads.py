@@ -25,7 +25,9 @@ class Workload:
     macs: int
     rivals: tuple[str, ...]
     asked: float  # times as fast as the best rival
+    precision: str = "f32"  # what Ocellus computes with
     ours: bool = True
+    limit: str = ""  # what stands in the way of a row that falls short
 
     @property
     def flops(self) -> float:
@@ -71,18 +73,18 @@ WORKLOADS = (
     ),
     Workload(
         "resnet50-infer-bf16", "ResNet-50 inference, batch 1, bfloat16", "resnet50", 1, "infer", RESNET50,
-        ("ov bf16",), 1.1, ours=False,
+        ("ov bf16",), 1.1, precision="bf16",
     ),
     Workload(
         "resnet50-infer-int8", "ResNet-50 inference, batch 1, int8", "resnet50", 1, "infer", RESNET50,
-        ("ov int8",), 1.1, ours=False,
+        ("ov int8",), 1.1, precision="int8",
     ),
     Workload(
         "resnet50-train-bf16", "ResNet-50 training, batch 16, bfloat16", "resnet50", 16, "train", RESNET50,
-        ("torch cl+bf16", "torch cl+bf16+compile"), 1.4, ours=False,
+        ("torch cl+bf16", "torch cl+bf16+compile"), 1.4, precision="bf16", ours=False,
     ),
     Workload(
         "resnet20-train-bf16", "ResNet-20 training, batch 128, bfloat16", "resnet20", 128, "train", RESNET20,
-        ("torch cl+bf16+compile",), 1.2, ours=False,
+        ("torch cl+bf16+compile",), 1.2, precision="bf16", ours=False,
     ),
 )  # fmt: skip

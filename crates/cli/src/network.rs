@@ -39,6 +39,9 @@ pub struct SourceArgs {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub state: StateArgs,
+    /// Classes of a network of the zoo, for commands that ask.
+    #[arg(skip)]
+    pub classes: Option<usize>,
 }
 
 /// How pictures become a foreign network's input; kept in the model that `convert` writes.
@@ -137,6 +140,7 @@ impl SourceArgs {
             weights: self.weights.clone(),
             net: self.net.clone(),
             input,
+            classes: self.classes,
             stages: self.state.stages.clone(),
             level: self.state.level,
         };

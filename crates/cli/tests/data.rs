@@ -90,6 +90,9 @@ fn layers_and_topics_are_explained_in_numbers() {
     let place = Place::new();
     let text = place.ok("explain resnet50 fc").out;
     assert!(text.contains("2,048 x 1,000 + 1,000 = 2,049,000"), "{text}");
+    // (1, 2048) -> (1, 3)
+    assert!(place.ok("explain resnet50 fc --classes 3").out.contains("2,048 x 3 + 3 = 6,147"));
+    assert!(place.ok("summary lenet --classes 3").out.contains("(1, 3)"));
     let bottleneck = place.ok("explain bottleneck --json").json();
     assert_eq!(bottleneck["numbers"]["bottleneck"], 69_632);
     assert_eq!(bottleneck["numbers"]["two_3x3"], 1_179_648);
@@ -97,4 +100,6 @@ fn layers_and_topics_are_explained_in_numbers() {
     assert!(place.ok("explain padding lenet").out.contains("from a corner"));
     assert!(place.refusal("explain resnet50 fcc").contains("its layers are"));
     assert!(place.refusal("explain botleneck").contains("botleneck"));
+    place.ok("convert lenet five.txt --classes 5");
+    assert!(place.refusal("summary five.txt --classes 3").contains("five.txt"));
 }

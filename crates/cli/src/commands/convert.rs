@@ -65,6 +65,9 @@ pub struct ConvertArgs {
     /// Shape of the input, for descriptions that do not say it
     #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
     pub input: Option<[usize; 4]>,
+    /// Classes that a network of the zoo is to tell apart [default: its own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub classes: Option<u32>,
     /// For a database: which part of the images [default: all, parts that the data itself has in a database each]
     #[arg(long, value_enum, value_name = "PART")]
     pub split: Option<Part>,
@@ -122,6 +125,7 @@ pub fn run(mut args: ConvertArgs, common: &Common) -> anyhow::Result<()> {
     if to.ends_with("lmdb") || to.ends_with("leveldb") {
         return to_databases(&args, from, to, common);
     }
+    args.source.classes = args.classes.map(|n| n as usize);
     let mut found = args.source.find(from, args.input)?;
     if args.untrained && found.weights.is_none() {
         found.weights = Some(initialise(&found.graph, common.seed()));

@@ -11,6 +11,7 @@ use crate::network::{SourceArgs, parse_input};
 const EXAMPLE: &str = "\
 Examples:
   ocellus explain resnet50 fc              one layer: shapes, parameters, cost, what it sees
+  ocellus explain resnet50 fc --classes 3  how (1, 2048) becomes (1, 3)
   ocellus explain bottleneck               a topic, on its usual network
   ocellus explain parameters runs/train    a topic, on your own network
   ocellus explain                          all topics
@@ -27,11 +28,15 @@ pub struct ExplainArgs {
     /// Shape of the input
     #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
     pub input: Option<[usize; 4]>,
+    /// Classes that a network of the zoo is to tell apart [default: its own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub classes: Option<u32>,
 }
 
 /// Explains.
 pub fn run(args: ExplainArgs, common: &Common) -> anyhow::Result<()> {
-    let find = |word: &str| -> anyhow::Result<_> { Ok(SourceArgs::default().find(word, args.input)?.graph) };
+    let source = SourceArgs { classes: args.classes.map(|n| n as usize), ..SourceArgs::default() };
+    let find = |word: &str| -> anyhow::Result<_> { Ok(source.find(word, args.input)?.graph) };
     let usual = |word: &str| TOPICS.iter().find(|(name, ..)| *name == word).map(|(.., net)| *net);
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
     let told = match words[..] {

@@ -123,8 +123,12 @@ fn network(
     // What Keras keeps of weights depends on the network that it describes, so the two are read as one.
     let is_keras = |path: &Path| matches!(Kind::of(path), Ok(Some(Kind::Keras)));
     let together = args.weights.as_ref().filter(|file| is_keras(Path::new(&args.net)) && is_keras(file));
-    let source =
-        SourceArgs { net: args.model.clone(), weights: together.cloned(), state: args.state.clone() };
+    let source = SourceArgs {
+        net: args.model.clone(),
+        weights: together.cloned(),
+        state: args.state.clone(),
+        classes: None,
+    };
     let named = source.find(&args.net, None).map(Network::of);
     // A network from the zoo is made for the image; others are fitted to it below.
     let mut network = match (named, image) {

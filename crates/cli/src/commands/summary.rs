@@ -29,6 +29,9 @@ pub struct SummaryArgs {
     /// Shape of the input
     #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
     pub input: Option<[usize; 4]>,
+    /// Classes that a network of the zoo is to tell apart [default: its own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub classes: Option<u32>,
     /// Show the whole training step: loss, gradients and updates too
     #[arg(long)]
     pub train: bool,
@@ -52,7 +55,8 @@ struct Planned {
 
 /// Summarises.
 pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
-    let source = SourceArgs { net: args.model.clone(), state: args.state.clone(), weights: None };
+    let classes = args.classes.map(|n| n as usize);
+    let source = SourceArgs { net: args.model.clone(), state: args.state.clone(), weights: None, classes };
     let find = |word: &str| -> anyhow::Result<Graph> { Ok(source.find(word, args.input)?.graph) };
     let net = match (&args.net, args.compare.as_deref()) {
         (_, Some([a, b])) => return print_comparison([a, b], &compare(&find(a)?, &find(b)?), common),

@@ -2,7 +2,7 @@
 //! each instruction side by side, and any pixel is one vector: no edge and no stride has to be taken out first.
 //!
 //! ```text
-//! for each pass, each plane (an image's block of channels), strip of output rows, in parallel: for each row:
+//! for each pass, each image, strip of output rows, block of channels, in parallel: for each row:
 //!     rows of taps = those inside the image
 //!     for each tile of pixels whose taps all lie inside:
 //!         for each row of taps: K weights in registers
@@ -21,6 +21,8 @@ use std::ops::Range;
 
 use ocellus_tensor::ConvGeometry;
 
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
 use crate::isa::{Isa, LANES, Scalar, Simd, VectorOp};
@@ -117,10 +119,13 @@ impl Depthwise {
             let rows = (STRIP / pass.cols.count).max(1);
             let strips = pass.rows.count.div_ceil(rows);
             let job = Job { depthwise: self, pass, interior: interior(&pass.cols), x, weights, epilogue, y };
-            pool.run(self.batch * blocks(self.channels) * strips, &|task| {
-                let (plane, strip) = (task / strips, task % strips);
-                let first = strip * rows;
-                job.run(plane, first..pass.rows.count.min(first + rows));
+            let planes = blocks(self.channels);
+            // Strips outermost: the rows of a large image then stay with the thread that made them in the convolution
+            // before, whose tasks are blocks of rows, too.
+            pool.run(self.batch * strips * planes, &|task| {
+                let (unit, block) = (task / planes, task % planes);
+                let (image, first) = (unit / strips, unit % strips * rows);
+                job.run(image * planes + block, first..pass.rows.count.min(first + rows));
             });
         }
     }
@@ -402,6 +407,8 @@ fn tiles(isa: Isa) -> &'static [TileFn] {
         Isa::Avx512(_) => shapes!(Avx512: 1 2 3 4 5 6 7 8),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(_) => shapes!(Avx2: 1 2 3 4),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) => shapes!(Neon: 1 2 3 4),
         Isa::Scalar => shapes!(Scalar: 1 2),
     }
 }
@@ -429,6 +436,8 @@ fn rows_of_taps(isa: Isa, cols: &Axis) -> Option<&'static [TileFn]> {
         Isa::Avx512(_) => sizes!(Avx512: 1 2 3 4 5 6 7 8 9 10 11 12),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(_) => sizes!(Avx2: 1 2 3 4),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) => sizes!(Neon: 1 2 3 4),
         Isa::Scalar => return None,
     };
     Some(tiles)

@@ -15,8 +15,10 @@
 
 use ocellus_tensor::ConvGeometry;
 
-#[cfg(target_arch = "x86_64")]
 use crate::format::F32;
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
+#[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
 use crate::isa::{Isa, LANES, Scalar, Simd, VectorOp};
 use crate::layout::{BLOCK, blocks};
@@ -307,6 +309,8 @@ fn tiles(isa: Isa) -> &'static [TileFn] {
         Isa::Avx512(_) => shapes!(Avx512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(_) => shapes!(Avx2: 1 2 3 4 5 6),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) => shapes!(Neon: 1 2 3 4 5 6),
         Isa::Scalar => shapes!(Scalar: 1 2),
     }
 }

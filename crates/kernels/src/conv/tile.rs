@@ -24,6 +24,8 @@
 use std::marker::PhantomData;
 
 use crate::format::{Bf16, F32, Format, Number, U8};
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512, BF16, VNNI};
 use crate::isa::{Isa, LANES, Scalar, Simd, VectorOp};
@@ -316,6 +318,12 @@ fn tiles(isa: Isa, format: Format, step: usize, vectors: usize, rows: usize) -> 
         (Isa::Avx512(_) | Isa::Avx2(_), Format::Bf16) => few_registers::<Avx2, Bf16, 8>(shape),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512(_) | Isa::Avx2(_), Format::U8) => few_registers::<Avx2, U8, 4>(shape),
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon(_), Format::F32) => few_registers::<Neon, F32, 16>(shape),
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon(_), Format::Bf16) => few_registers::<Neon, Bf16, 8>(shape),
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon(_), Format::U8) => few_registers::<Neon, U8, 4>(shape),
         (Isa::Scalar, Format::F32) => no_registers::<F32, 16>(shape),
         (Isa::Scalar, Format::Bf16) => no_registers::<Bf16, 8>(shape),
         (Isa::Scalar, Format::U8) => no_registers::<U8, 4>(shape),
@@ -341,8 +349,8 @@ fn many_registers<S: Simd, D: Dot, const BLOCK: usize>(shape: [usize; 3]) -> &'s
     }
 }
 
-/// Tiles for 16 registers of 8 lanes.
-#[cfg(target_arch = "x86_64")]
+/// Tiles for 16 registers of 8 lanes, or 32 of 4.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn few_registers<S: Simd, D: Dot, const BLOCK: usize>(shape: [usize; 3]) -> &'static [TileFn] {
     match shape {
         [step, 1, 1] if step == BLOCK => shapes!(S, D, BLOCK, 1, 1: 1 2 3 4 5 6),

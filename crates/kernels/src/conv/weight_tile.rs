@@ -12,6 +12,8 @@
 // Index loops over const-generic arrays unroll fully and mirror the pseudo-code.
 #![allow(clippy::needless_range_loop)]
 
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
 use crate::isa::{Isa, LANES, Scalar, Simd, VectorOp};
@@ -126,6 +128,8 @@ pub(crate) fn weight_tiles(isa: Isa, vectors: usize) -> &'static [WeightTileFn] 
         (Isa::Avx512(_), 2) => shapes!(Avx512, 2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2(_), 1) => shapes!(Avx2, 1: 1 2 3 4 5 6),
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon(_), 1) => shapes!(Neon, 1: 1 2 3 4 5 6),
         (Isa::Scalar, 1) => shapes!(Scalar, 1: 1 2),
         _ => &[],
     }

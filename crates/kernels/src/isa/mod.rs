@@ -4,8 +4,8 @@
 //! holds one may use them. To write a kernel with it:
 //!
 //! 1. Make a struct of the kernel's slices and numbers and implement [`VectorOp`] for it.
-//! 2. In `run<S: Simd>(self, s: S)` compute on *block vectors*: `S::F` is always 16 `f32` (one zmm, two ymm or
-//!    `[f32; 16]`), so the loop is the same everywhere: `let v = s.load(&x[i..]); s.store(s.max(s.zero(), v), &mut y[i..])`.
+//! 2. In `run<S: Simd>(self, s: S)` compute on *block vectors*: `S::F` is always 16 `f32` (one zmm, two ymm, four
+//!    NEON registers or `[f32; 16]`), so the loop is the same everywhere: `let v = s.load(&x[i..]); s.store(s.max(s.zero(), v), &mut y[i..])`.
 //! 3. Slices shorter than 16 go through [`Simd::load_partial`] and [`Simd::store_partial`].
 //! 4. Mark `run` and every helper that takes `S` `#[inline(always)]`: the instructions are enabled by the entry point
 //!    in [`Isa::run`] and reach only what is inlined into it. Use plain loops, not iterator closures, around `s`.
@@ -13,12 +13,14 @@
 //! 6. Test it for every `isa` of [`Isa::available`].
 //!
 //! `Simd` promises the same rounding on every ISA for add, sub, mul, div, sqrt and the reductions; `fmadd` rounds
-//! once on AVX2 and AVX-512 and twice on Scalar.
+//! once on AVX2, AVX-512 and NEON and twice on Scalar.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
@@ -27,6 +29,8 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::{BF16, VNNI};
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use scalar::Scalar;
 
 /// Lanes of a block vector, and channels of a block of the blocked layout.
@@ -274,6 +278,9 @@ pub enum Isa {
     /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// Advanced SIMD of 64-bit Arm.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
     /// No more than the compiler's baseline.
     Scalar,
 }
@@ -290,6 +297,10 @@ impl Isa {
                 return Isa::Avx2(token);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if let Some(token) = Neon::new() {
+            return Isa::Neon(token);
+        }
         Isa::Scalar
     }
 
@@ -297,7 +308,9 @@ impl Isa {
     pub fn available() -> Vec<Isa> {
         #[cfg(target_arch = "x86_64")]
         let vector = [Avx512::new().map(Isa::Avx512), Avx2::new().map(Isa::Avx2)];
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        let vector = [Neon::new().map(Isa::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let vector = [None; 0];
         vector.into_iter().flatten().chain([Isa::Scalar]).collect()
     }
@@ -311,13 +324,15 @@ impl Isa {
         }
     }
 
-    /// "avx512", "avx2" or "scalar".
+    /// "avx512", "avx2", "neon" or "scalar".
     pub fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => "neon",
             Isa::Scalar => "scalar",
         }
     }
@@ -329,6 +344,8 @@ impl Isa {
             Isa::Avx512(s) => s.vectorize(op),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(s) => s.vectorize(op),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(s) => s.vectorize(op),
             Isa::Scalar => Scalar.vectorize(op),
         }
     }

@@ -115,6 +115,8 @@ impl Pooling {
                 }
             }
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (plane, [row, column], last, windows);
     }
 
     /// Rows of x that no window from number `position` on touches: those before this one.

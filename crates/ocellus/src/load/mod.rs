@@ -46,6 +46,8 @@ pub struct Ask {
     pub net: Option<String>,
     /// The shape of the input, `(N, C, H, W)`.
     pub input: Option<[usize; 4]>,
+    /// How many classes a network of the zoo is to tell apart.
+    pub classes: Option<usize>,
     /// Stages that the rules of a Caffe description ask for.
     pub stages: Vec<String>,
     /// The level that they ask for.
@@ -140,8 +142,14 @@ pub fn open(ask: &Ask) -> Result<Found, LoadError> {
         return from_tensors(path, kind, &Ask { net: Some(ask.word.clone()), ..ask.clone() });
     }
     let mut found = match own_file {
+        Some(file) if ask.classes.is_some() => {
+            return Err(LoadError::Setting(format!(
+                "{}: the classes of a file's network are its own; a number of classes makes a network of the zoo",
+                file.display()
+            )));
+        }
         Some(file) => from_file(&file, ask)?,
-        None => from_zoo(&ask.word, ask.input)?,
+        None => from_zoo(&ask.word, ask)?,
     };
     let has_own = |found: &Found| matches!(found.file, Some((_, Kind::Keras))) && found.weights.is_some();
     if let Some(path) = &ask.weights
@@ -177,11 +185,11 @@ fn file_of(word: &str) -> Result<Option<PathBuf>, LoadError> {
     Ok(path.is_file().then(|| path.to_owned()))
 }
 
-fn from_zoo(word: &str, input: Option<[usize; 4]>) -> Result<Found, LoadError> {
-    let options = match input {
-        Some([_, channels, height, width]) => zoo::Options::default().with_input([channels, height, width]),
-        None => zoo::Options::default(),
-    };
+fn from_zoo(word: &str, ask: &Ask) -> Result<Found, LoadError> {
+    let mut options = zoo::Options { classes: ask.classes, ..zoo::Options::default() };
+    if let Some([_, channels, height, width]) = ask.input {
+        options = options.with_input([channels, height, width]);
+    }
     let looks_like_a_path = word.contains(['/', '\\']) || Path::new(word).extension().is_some();
     let graph = zoo::build(word, &options).map_err(|error| match error {
         zoo::ZooError::Unknown { .. } if looks_like_a_path => {
@@ -191,7 +199,7 @@ fn from_zoo(word: &str, input: Option<[usize; 4]>) -> Result<Found, LoadError> {
         }
         error => error.into(),
     })?;
-    let mut found = Found::new(graph.with_batch(input.map_or(1, |[batch, ..]| batch))?);
+    let mut found = Found::new(graph.with_batch(ask.input.map_or(1, |[batch, ..]| batch))?);
     found.info.insert("zoo".into(), word.into());
     Ok(found)
 }
