@@ -10,7 +10,7 @@ use ocellus::train::{Choices, Practice, Preset};
 #[command(next_help_heading = "Training practice")]
 pub struct PracticeArgs {
     /// How much to spend: fast (half of the usual epochs), good (twice, averaged weights), best (five times, averaged);
-    /// for small colour images good and best choose another network (airbench94, 15 or 40 epochs)
+    /// for small colour images good and best choose another network (airbench94, 12 or 24 epochs)
     #[arg(long, value_enum, value_name = "HOW")]
     pub preset: Option<PresetName>,
     /// Stop after this long: 90s, 20m, 1.5h; without --epochs, as many epochs as fit

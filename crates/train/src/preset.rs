@@ -3,8 +3,8 @@
 //! | preset | epochs | besides | small colour images |
 //! |---|---|---|---|
 //! | fast | half of the recipe's | | the same |
-//! | good | twice | averages of the weights | airbench94, 15 epochs at batch 128 |
-//! | best | five times | averages of the weights | airbench94, 40 epochs at batch 128 |
+//! | good | twice | averages of the weights | airbench94, 12 epochs at batch 128 |
+//! | best | five times | averages of the weights | airbench94, 24 epochs at batch 128 |
 //!
 //! Whatever the user says stands. `docs/recipes.md` has what they cost and give on CIFAR-10.
 
@@ -33,7 +33,7 @@ const WIDE: &str = "airbench94";
 const WIDE_BATCH: usize = 128;
 
 /// Its epochs with `good` and with `best`.
-const WIDE_EPOCHS: [usize; 2] = [15, 40];
+const WIDE_EPOCHS: [usize; 2] = [12, 24];
 
 /// Share of the old average kept from step to step, for runs of `steps`: an average over the last few per cent of the
 /// run, at most over a thousand steps.
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!([Preset::Fast, Preset::Good].map(|preset| preset.model(kind)), ["resnet20", "airbench94"]);
         assert_eq!(Preset::Good.model(Kind { channels: 1, ..kind }), "lenet");
         let good = Preset::Good.fill(Choices::default(), &facts);
-        assert_eq!((good.epochs, good.batch, good.practice.ema), (Some(15), Some(128), None));
+        assert_eq!((good.epochs, good.batch, good.practice.ema), (Some(12), Some(128), None));
         let other = Choices { model: Some("resnet20".into()), ..Choices::default() };
         assert_eq!(Preset::Good.fill(other, &facts).epochs, Some(20));
         let few = Facts { images: 100, ..facts };

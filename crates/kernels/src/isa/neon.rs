@@ -8,17 +8,17 @@ use std::array::from_fn;
 
 use super::{LANES, Simd, VectorOp};
 
-/// Proof that the CPU supports Advanced SIMD ("NEON"), which every 64-bit Arm processor does that runs an operating
-/// system.
+/// Proof that the CPU supports Advanced SIMD ("NEON"). The compiler knows: its targets for 64-bit Arm have it, but for
+/// those made for processors without floating-point numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neon {
     detected: (),
 }
 
 impl Neon {
-    /// The proof, where detection finds the instructions.
+    /// The proof, where the program is made for such a CPU.
     pub fn new() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Neon { detected: () })
+        cfg!(target_feature = "neon").then_some(Neon { detected: () })
     }
 }
 
