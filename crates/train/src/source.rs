@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ocellus_data::{Dataset, Excluded, Split};
+use ocellus_data::{Dataset, Excluded, Split, SplitLists};
 
 use crate::config::BUILT_IN;
 use crate::handling::{Handling, LeftOut, left_out};
@@ -58,8 +58,31 @@ impl Source {
     ///
     /// Errors: nothing readable is there, or more images are damaged than the data crate tolerates.
     pub fn open(&self, val_only: bool) -> Result<Images, TrainError> {
-        let verification = self.handling.verification()?;
+        self.verified(self.dataset()?, val_only)
+    }
+
+    /// The same for a model that was not trained on this data: where nothing divides it, all images validate.
+    ///
+    /// Errors: as [`Source::open`].
+    pub fn open_unseen(&self) -> Result<Images, TrainError> {
         let mut set = self.dataset()?;
+        let asked = self.handling.split.is_some() || self.handling.disjoint_classes;
+        if set.drawn && !asked {
+            let SplitLists { train, mut val } = set.split_lists();
+            val.extend(train);
+            set.divide(&SplitLists { train: Vec::new(), val })?;
+            set.drawn = false;
+            set.notes.push(
+                "the data has no val folder, so all of it is measured; if the model was trained on a part of it, name the \
+                 division by --split FILE"
+                    .into(),
+            );
+        }
+        self.verified(set, true)
+    }
+
+    fn verified(&self, mut set: Dataset, val_only: bool) -> Result<Images, TrainError> {
+        let verification = self.handling.verification()?;
         let drawn = set.drawn && self.handling.split.is_none();
         let unsaid = set.drawn || self.handling.split.is_some();
         let division = unsaid.then(|| serde_json::to_string(&set.split_lists()).ok()).flatten();

@@ -55,9 +55,8 @@ pub fn measure(
     let run = RunFolder::at(wanted.model);
     let config = run.config().is_file().then(|| TrainConfig::of_run(&run)).transpose()?;
     let source = val::source(wanted, common)?;
-    let is_digits = |config: &TrainConfig| config.data == BUILT_IN && source.data == "digits";
-    let is_own = config.as_ref().is_some_and(|config| config.data == source.data || is_digits(config));
-    let images = source.open(!is_own)?;
+    let is_own = wanted.is_own(&source.data)?;
+    let images = if is_own { source.open(false)? } else { source.open_unseen()? };
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
     if images.val.is_empty() {
         bail!("there are no validation or test images in {}; put some into val/CLASS folders", source.data);

@@ -6,8 +6,8 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use ocellus::train::metrics::ClassReport;
 use ocellus::train::{
-    Assessment, Handling, Item, RunFolder, Source, TrainConfig, Validator, View, division_of, match_classes,
-    preprocess_of,
+    Assessment, BUILT_IN, Handling, Item, RunFolder, Source, TrainConfig, Validator, View, division_of,
+    match_classes, preprocess_of,
 };
 use serde::Serialize;
 
@@ -37,7 +37,7 @@ pub struct ValArgs {
     /// Run folder or model file (.safetensors, .prototxt, .caffemodel, .onnx, .pt, .pth, .npz)
     #[arg(value_name = "RUN")]
     pub model: String,
-    /// Images: their val (or test) part, or all of a set that has only that [default: the run's own data]
+    /// Images: their val (or test) part; all of a set that is not divided, but for the run's own [default: the run's own data]
     #[arg(value_name = "DATA")]
     pub data: Option<String>,
     /// Judge each picture by the mean over several views of it: mirrored, shifted by a sixteenth each way, or both
@@ -127,7 +127,8 @@ pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
         return pairs::measure(&model, &wanted, None, common);
     }
     let preprocess = preprocess_of(&model)?;
-    let images = source(&wanted, common)?.open(true)?;
+    let source = source(&wanted, common)?;
+    let images = if wanted.is_own(&source.data)? { source.open(true)? } else { source.open_unseen()? };
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
     if images.drawn {
         console::complain("note: the data has no val folder; measured on the share that was drawn by seed");
@@ -190,15 +191,42 @@ pub struct Wanted<'a> {
     pub data_args: &'a DataArgs,
 }
 
+impl Wanted<'_> {
+    /// Whether the model was trained on this data.
+    pub fn is_own(&self, data: &str) -> anyhow::Result<bool> {
+        let config = config_of(&self.run())?;
+        Ok(config.is_some_and(|config| is_same_data(&config.data, data)))
+    }
+
+    /// The folder of the model's run, if it has one; its model may be named by its file.
+    fn run(&self) -> RunFolder {
+        let model = Path::new(self.model);
+        RunFolder::at(if model.is_file() { model.parent().unwrap_or(Path::new("")) } else { model })
+    }
+}
+
+fn config_of(run: &RunFolder) -> anyhow::Result<Option<TrainConfig>> {
+    Ok(run.config().is_file().then(|| TrainConfig::of_run(run)).transpose()?)
+}
+
+/// Whether two words name the same data.
+fn is_same_data(a: &str, b: &str) -> bool {
+    let name = |word: &str| {
+        if word == "digits" && !Path::new(word).exists() { BUILT_IN.into() } else { word.to_owned() }
+    };
+    let place = |word: &str| std::fs::canonicalize(word).ok();
+    name(a) == name(b) || place(a).is_some_and(|a| place(b) == Some(a))
+}
+
 /// The data, divided as for training if it is the run's own.
 pub fn source(args: &Wanted<'_>, common: &Common) -> anyhow::Result<Source> {
-    let run = RunFolder::at(Path::new(args.model));
-    let config = run.config().is_file().then(|| TrainConfig::of_run(&run)).transpose()?;
+    let run = args.run();
+    let config = config_of(&run)?;
     let own = config.as_ref().map(|config| config.data.clone());
     let Some(data) = args.data.map(str::to_owned).or(own) else {
         bail!("name the images to measure on: ocellus val {} DATA", words::quoted(args.model));
     };
-    let is_own = config.as_ref().is_some_and(|config| config.data == data);
+    let is_own = config.as_ref().is_some_and(|config| is_same_data(&config.data, &data));
     let told = config.as_ref().map(|config| config.handling.clone()).unwrap_or_default();
     let written = Handling { split: division_of(&run).filter(|_| is_own), ..Handling::default() };
     let handling = args.data_args.handling().or(written).or(if is_own { told } else { Handling::default() });
