@@ -9,7 +9,7 @@ use ocellus::data::{Preprocess, Split};
 use ocellus::report::{PairReport, read_history, write_pairs};
 use ocellus::train::neighbours::{VOTES, by_centroids, by_votes, gallery, recall_at_1};
 use ocellus::train::{
-    BUILT_IN, EMBEDDING, Embedder, Embeddings, Images, PairChoices, PairLoss, Pairs, RunFolder, TrainConfig,
+    EMBEDDING, Embedder, Embeddings, Images, PairChoices, PairLoss, Pairs, RunFolder, TrainConfig,
     Verification, preprocess_of,
 };
 use serde::Serialize;
