@@ -108,7 +108,8 @@ mod tests {
     fn peaks_are_positive() {
         let pool = ThreadPool::new(1);
         for isa in Isa::available() {
-            assert!(peak_flops(&pool, isa) > 1e8, "{}", isa.name());
+            // Little under emulation.
+            assert!(peak_flops(&pool, isa) > 1e5, "{}", isa.name());
         }
     }
 }
