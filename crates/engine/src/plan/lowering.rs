@@ -3,13 +3,14 @@
 //! A value may lie in the arena in plain (row-major) order, in channel blocks, in blocks of narrow numbers, or in several
 //! of these: a conversion step is added the first time somebody asks for an order in which it does not lie yet.
 
-use ocellus_graph::{Graph, ParamId, Role, ValueId};
+use ocellus_graph::{Graph, Op, ParamId, Role, ValueId};
 use ocellus_kernels::conv::pixel_words;
 use ocellus_kernels::elementwise::Blocked;
 use ocellus_kernels::format::Format;
 use ocellus_kernels::layout::{BLOCK, blocked_len};
 use ocellus_kernels::narrow::Coding;
 
+use super::emit::stored_narrow;
 use super::{Buffer, BufferId, Kernel, Lifetime, Narrow, Step};
 use crate::passes::{Group, Home, homes};
 use crate::ranges::codings;
@@ -37,9 +38,13 @@ pub struct Lowering<'a> {
     narrow: Vec<Option<BufferId>>,
     /// Images of few channels, narrow, pixel by pixel.
     pixels: Vec<Option<BufferId>>,
+    /// Images two by two, from plain order and from channel blocks.
+    pairs: [Vec<Option<BufferId>>; 2],
     written: Vec<bool>,
     /// By value: how it is written in bytes, in plans of bytes.
     codings: Vec<Option<Coding>>,
+    /// By value, in plans that train with bf16: whether it is made in blocks of bf16 numbers.
+    stored_narrow: Vec<bool>,
     /// By value: where in a larger one it is to be made.
     homes: Vec<Option<Home>>,
     /// By value: room that was made for its parts before it.
@@ -61,11 +66,13 @@ impl<'a> Lowering<'a> {
             blocked: vec![None; values],
             narrow: vec![None; values],
             pixels: vec![None; values],
+            pairs: [vec![None; values], vec![None; values]],
             written: written_params(graph),
             codings: match &options.precision {
                 Precision::Int8(ranges) => codings(graph, ranges),
                 _ => Vec::new(),
             },
+            stored_narrow: Vec::new(),
             homes: homes(graph),
             rooms: vec![None; values],
             narrow_rooms: vec![None; values],
@@ -73,6 +80,9 @@ impl<'a> Lowering<'a> {
         let params = graph.params().iter().map(|p| p.value);
         for value in params.chain(graph.inputs().iter().copied()) {
             lowering.new_plain(value, Lifetime::Persistent);
+        }
+        if lowering.trains_narrow() {
+            lowering.stored_narrow = stored_narrow(&lowering);
         }
         lowering
     }
@@ -153,7 +163,21 @@ impl<'a> Lowering<'a> {
 
     /// Whether any step may compute in narrow numbers: in inference plans that ask for it.
     pub fn is_narrow(&self) -> bool {
-        self.options.precision != Precision::F32 && self.graph.nodes().iter().all(|n| n.op.writes() == 0)
+        self.options.precision != Precision::F32 && !self.is_training()
+    }
+
+    /// Whether convolutions and their gradients may multiply bf16 numbers: in training plans that ask for it.
+    pub fn trains_narrow(&self) -> bool {
+        self.options.precision == Precision::Bf16 && self.is_training()
+    }
+
+    /// Whether parameters are updated, or gradients for that computed.
+    fn is_training(&self) -> bool {
+        let trains = |op: &Op| {
+            op.writes() > 0
+                || matches!(op, Op::Conv2dGradInput(_) | Op::Conv2dGradWeight(_) | Op::LossGrad(_))
+        };
+        self.graph.nodes().iter().any(|node| trains(&node.op))
     }
 
     /// How the value is written in narrow numbers, if it may be.
@@ -164,6 +188,29 @@ impl<'a> Lowering<'a> {
             Precision::Int8(_) if image_like => self.codings[value.index()],
             _ => None,
         }
+    }
+
+    /// Whether a training plan makes this value in blocks of bf16 numbers, where its maker can.
+    pub fn stores_narrow(&self, value: ValueId) -> bool {
+        self.stored_narrow.get(value.index()).is_some_and(|&narrow| narrow)
+    }
+
+    /// Room for `value` in channel blocks, in the numbers it is stored in, to be written by the next step.
+    pub fn define_stored(&mut self, value: ValueId) -> BufferId {
+        if self.stores_narrow(value) { self.define_narrow(value) } else { self.define_blocked(value) }
+    }
+
+    /// The value in channel blocks, in the numbers it lies in: for steps that read either.
+    pub fn stored(&mut self, value: ValueId) -> BufferId {
+        match self.blocked[value.index()] {
+            None if self.trains_narrow() && self.lies_narrow(value) => self.narrow(value),
+            _ => self.blocked(value),
+        }
+    }
+
+    /// Whether both buffers' numbers are written alike.
+    pub fn same_format(&self, a: BufferId, b: BufferId) -> bool {
+        self.buffers[a.index()].format == self.buffers[b.index()].format
     }
 
     /// Whether the value lies in narrow numbers.
@@ -196,6 +243,28 @@ impl<'a> Lowering<'a> {
         let kernel = Kernel::Narrow(Narrow::ToPixels { dims, to: coding });
         self.push(Step::new(name, kernel).reading([from]).writing([to]));
         self.pixels[value.index()] = Some(to);
+        to
+    }
+
+    /// The value's images two by two, as they lie in this order.
+    pub fn pairs(&mut self, value: ValueId, order: Order) -> BufferId {
+        let known = |l: &Self| l.pairs[usize::from(order == Order::Blocked)][value.index()];
+        if let Some(id) = known(self) {
+            return id;
+        }
+        let [n, c, h, w] = self.dims(value);
+        let (from, format, per_image) = match order {
+            Order::Plain => (self.plain(value), Format::F32, c * h * w),
+            Order::Blocked if self.lies_narrow(value) => {
+                (self.narrow(value), self.expect_coding(value).format(), blocked_len(1, c, h, w))
+            }
+            Order::Blocked => (self.blocked(value), Format::F32, blocked_len(1, c, h, w)),
+        };
+        let name = format!("{} in pairs", self.graph.value(value).name);
+        let to = self.words(&name, (Format::Bf16, n.div_ceil(2) * per_image), Lifetime::Steps);
+        let kernel = Kernel::Narrow(Narrow::PairImages { images: n, format });
+        self.push(Step::new(name, kernel).reading([from]).writing([to]));
+        self.pairs[usize::from(order == Order::Blocked)][value.index()] = Some(to);
         to
     }
 
