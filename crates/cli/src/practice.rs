@@ -3,7 +3,9 @@
 use clap::{Args, ValueEnum};
 use ocellus::data::Policy;
 use ocellus::train::recipe::ScheduleConstants;
-use ocellus::train::{Choices, Practice, Preset};
+use ocellus::train::{Choices, Practice, Preset, TrainPrecision};
+
+use crate::args::TrainPrecisionName;
 
 /// Practices beyond the recipe; without any of them a run is the recipe's to the bit.
 #[derive(Clone, Debug, Default, Args)]
@@ -49,6 +51,9 @@ pub struct PracticeArgs {
     /// Power of polynomial and inverse
     #[arg(long, value_name = "X")]
     pub power: Option<f64>,
+    /// What products are computed with; weights, sums, statistics and updates are f32 in any case [default: f32]
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "solver")]
+    pub precision: Option<TrainPrecisionName>,
     /// Try rates from low to high for N steps, show the loss over the rate and suggest one; trains nothing
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100")]
     pub lr_find: Option<usize>,
@@ -154,6 +159,10 @@ impl PracticeArgs {
                     PolicyName::Imagenet => Policy::ImageNet,
                 }),
                 warmup: self.warmup,
+                precision: self.precision.map(|name| match name {
+                    TrainPrecisionName::F32 => TrainPrecision::F32,
+                    TrainPrecisionName::Bf16 => TrainPrecision::Bf16,
+                }),
             },
             ..choices
         }

@@ -29,6 +29,17 @@ fn a_digit_is_told_in_half_and_a_quarter_of_the_bits() {
 }
 
 #[test]
+fn a_run_in_bf16_says_so_and_keeps_to_it() {
+    let place = Place::new();
+    place.ok("train --epochs 2 --precision bf16 --out run");
+    let config = std::fs::read_to_string(place.path("run/config.toml")).unwrap();
+    assert!(config.contains("precision = \"bf16\""), "{config}");
+    assert!(top1(&place, "val run digits") > 0.5);
+    let sentence = place.refusal("train --resume run --precision f32");
+    assert!(sentence.contains("--precision bf16") && sentence.contains("f32"), "{sentence}");
+}
+
+#[test]
 fn bench_measures_every_precision() {
     let place = Place::new();
     for precision in ["f32", "bf16", "int8"] {
@@ -36,6 +47,10 @@ fn bench_measures_every_precision() {
             place.ok(&format!("bench squeezenet1_1 --precision {precision} --seconds 0.1 --json")).json();
         assert!(report["median_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{report}");
     }
+    let words = "bench resnet20 --batch 4 --mode train --precision bf16 --per-layer --seconds 0.1 --json";
+    let report = place.ok(words).json();
+    let layers = report["layers"].as_array().expect("layers");
+    assert!(layers.iter().any(|layer| layer["kernel"] == "weight grad direct bf16"), "{report}");
 }
 
 #[test]
@@ -47,6 +62,6 @@ fn what_cannot_be_had_is_refused_in_a_sentence() {
     let sentence = place.refusal("quantize net.safetensors digits --out net.onnx");
     assert!(sentence.contains("net.onnx") && sentence.contains(".safetensors"), "{sentence}");
     assert!(!place.path("net.onnx").exists());
-    let sentence = place.refusal("bench lenet --mode train --precision bf16");
-    assert!(sentence.contains("f32"), "{sentence}");
+    let sentence = place.refusal("bench lenet --mode train --precision int8");
+    assert!(sentence.contains("int8") && sentence.contains("bf16"), "{sentence}");
 }

@@ -26,7 +26,7 @@ pub struct Options {
     pub keep_weights: bool,
     /// Run every operation on its reference kernel: slow, obvious, the definition of right. Always in `f32`.
     pub reference: bool,
-    /// What an inference plan computes with.
+    /// What a plan computes with. Bytes are for inference alone: a training plan with them computes in `f32`.
     pub precision: Precision,
 }
 
@@ -37,7 +37,8 @@ pub enum Precision {
     /// IEEE single precision.
     #[default]
     F32,
-    /// The upper half of an `f32`, products summed in `f32`.
+    /// The upper half of an `f32`, products summed in `f32`. In training, convolutions and their gradients multiply such
+    /// numbers; parameters, sums, losses, statistics and updates are `f32`.
     Bf16,
     /// Bytes for activations, by these ranges, and 8-bit weights; products summed in 32-bit integers. Values without a
     /// range stay `f32`.

@@ -12,6 +12,7 @@ pub mod layout;
 pub mod loss;
 pub mod narrow;
 pub mod norm;
+pub mod pairs;
 pub mod peak;
 pub mod pooling;
 pub mod random;

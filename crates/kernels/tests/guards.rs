@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, InputLayout};
+use ocellus_kernels::format::Format;
 use ocellus_kernels::gemm::LinearForward;
 use ocellus_kernels::isa::Isa;
 use ocellus_kernels::layout::blocked_len;
@@ -116,10 +117,15 @@ fn every_kind_of_product_keeps_its_share_of_the_peak() {
     bench.forward("direct 3x3, stride 2", strided, blocked(strided), false, 0.2);
     let plain = ConvForward::new(first, isa, InputLayout::Plain);
     bench.forward("direct 7x7, stride 2, 3 channels", first, plain, true, 0.15);
-    bench.forward("winograd 3x3", square, ConvForward::winograd(square, isa), false, 0.4);
+    bench.forward("winograd 3x3", square, ConvForward::winograd(square, isa, Format::F32), false, 0.4);
     bench.forward("depthwise 3x3", by_channel, blocked(by_channel), false, 0.03);
     bench.input_grad("input gradient 3x3", small, ConvInputGrad::new(small, isa), 0.2);
-    bench.input_grad("input gradient 3x3, winograd", square, ConvInputGrad::winograd(square, isa), 0.4);
+    bench.input_grad(
+        "input gradient 3x3, winograd",
+        square,
+        ConvInputGrad::winograd(square, isa, Format::F32),
+        0.4,
+    );
     bench.weight_grad(
         "weight gradient 3x3",
         small,

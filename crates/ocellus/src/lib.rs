@@ -111,8 +111,9 @@ pub mod train {
         Embeddings, EpochRecord, EpochTime, Guess, Handling, Images, Item, LABEL, Optimiser, Outcome,
         PairChoices, PairLoss, PairRecord, Pairs, Practice, Predictor, Prepared, Preset, RateCurve,
         RatePoint, RocPoint, Rule, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TARGET,
-        TrainConfig, TrainError, Validator, Verification, View, Watch, begin, division_of, find_rate,
-        kind_of, match_classes, preprocess_of, quantise, ranges_of, resume, start, was_stopped, with_scores,
+        TrainConfig, TrainError, TrainPrecision, Validator, Verification, View, Watch, begin, division_of,
+        find_rate, kind_of, match_classes, preprocess_of, quantise, ranges_of, resume, start, was_stopped,
+        with_scores,
     };
     pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, neighbours, recipe, schedule, solver};
 }

@@ -53,7 +53,7 @@ impl Prepared {
         let mut batch = self.config.batch;
         loop {
             let setup = StepSetup { part: (batch / self.config.accumulate).max(1), ..self.config.step() };
-            let needed = StepGraphs::new(&net, &setup)?.planned_bytes(options)? as u64;
+            let needed = StepGraphs::new(&net, &setup)?.planned_bytes(&setup.on(options))? as u64;
             if needed <= bytes {
                 return Ok(batch);
             }

@@ -9,7 +9,7 @@ use crate::TrainError;
 use crate::handling::Handling;
 use crate::optimiser::Optimiser;
 use crate::pairs::Pairs;
-use crate::practice::Practice;
+use crate::practice::{Practice, TrainPrecision};
 use crate::run_folder::RunFolder;
 use crate::schedule::{Length, Schedule};
 use crate::stepper::StepSetup;
@@ -125,6 +125,7 @@ impl TrainConfig {
             ema: self.practice.ema,
             soft: self.practice.is_soft(),
             frozen_statistics: self.practice.freeze_statistics,
+            bf16: self.practice.precision == Some(TrainPrecision::Bf16),
             pairs: self.pairs,
             ..StepSetup::new(self.batch / self.accumulate, self.optimiser)
         }
@@ -217,6 +218,7 @@ mod tests {
             class_weights: Some("auto".into()),
             lr_mult: vec!["a.*=0.5".into()],
             freeze: vec!["1".into(), "b".into()],
+            precision: Some(TrainPrecision::Bf16),
             ..Practice::default()
         };
         let lars = Optimiser::adaptive(crate::adaptive::Rule::Lars, 0.0);

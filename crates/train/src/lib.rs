@@ -61,7 +61,7 @@ pub use handling::{Handling, LeftOut};
 pub use lr_find::{RateCurve, RatePoint, find_rate};
 pub use optimiser::{Optimiser, RATE, STEP, append_accumulation, append_updates, update_graph};
 pub use pairs::{PairChoices, PairLoss, Pairs};
-pub use practice::Practice;
+pub use practice::{Practice, TrainPrecision};
 pub use predict::{Guess, Predictor, preprocess_of};
 pub use prepare::{Choices, Prepared};
 pub use preset::Preset;

@@ -53,6 +53,28 @@ pub struct Practice {
     pub auto_augment: Option<Policy>,
     /// A learning rate that rises in a straight line over so many epochs, whatever the schedule.
     pub warmup: Option<f64>,
+    /// What products are computed with; `f32` if absent.
+    pub precision: Option<TrainPrecision>,
+}
+
+/// What a training step multiplies. Parameters, sums, losses, statistics and updates are `f32` in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainPrecision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// The upper half of an `f32`.
+    Bf16,
+}
+
+impl std::fmt::Display for TrainPrecision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            TrainPrecision::F32 => "f32",
+            TrainPrecision::Bf16 => "bf16",
+        })
+    }
 }
 
 fn is_false(x: &bool) -> bool {
@@ -61,7 +83,7 @@ fn is_false(x: &bool) -> bool {
 
 impl Practice {
     /// The options of the command line, each a field's name with dashes.
-    pub const OPTIONS: [&'static str; 17] = [
+    pub const OPTIONS: [&'static str; 18] = [
         "--ema",
         "--clip-norm",
         "--clip-value",
@@ -79,6 +101,7 @@ impl Practice {
         "--rand-augment",
         "--auto-augment",
         "--warmup",
+        "--precision",
     ];
 
     /// Whether nothing was asked for.
@@ -107,6 +130,7 @@ impl Practice {
             rand_augment: if self.rand_augment.is_empty() { other.rand_augment } else { self.rand_augment },
             auto_augment: self.auto_augment.or(other.auto_augment),
             warmup: self.warmup.or(other.warmup),
+            precision: self.precision.or(other.precision),
         }
     }
 
@@ -172,6 +196,11 @@ impl Practice {
             rand_augment,
             auto_augment: self.auto_augment,
         }
+    }
+
+    /// The same with `f32` products left unsaid, as they are without this file.
+    pub fn settled(self) -> Practice {
+        Practice { precision: self.precision.filter(|precision| *precision != TrainPrecision::F32), ..self }
     }
 
     /// How gradients are clipped.

@@ -268,7 +268,7 @@ fn resolve(
         preprocess,
         augment,
         pairs: None,
-        practice: choices.practice.clone(),
+        practice: choices.practice.clone().settled(),
         time_limit: choices.time_limit,
     })
 }

@@ -197,7 +197,7 @@ fn apply(choices: &Choices, config: &mut TrainConfig, run: &RunFolder) -> Result
 
 /// The first practice that was asked for and is not the run's.
 fn first_other_practice(asked: &Practice, is: &Practice) -> Option<(&'static str, String, String)> {
-    let merged = asked.clone().or(is.clone());
+    let merged = asked.clone().or(is.clone()).settled();
     let tables = [&merged, is].map(|practice| toml::Table::try_from(practice).unwrap_or_default());
     let [merged, is] = tables;
     let told = |value: Option<&toml::Value>| value.map_or("absent".into(), toml::Value::to_string);
@@ -246,6 +246,10 @@ fn first_conflict(choices: &Choices, config: &TrainConfig) -> Option<(&'static s
         .or_else(|| differs("augmentation", asked_augment, augment))
         .or_else(|| differs("--seed", choices.seed, config.seed))
         .or_else(|| differs("--val-fraction", choices.val_fraction, config.val_fraction))
+        .or_else(|| {
+            let is = config.practice.precision.unwrap_or_default();
+            differs("--precision", choices.practice.precision, is)
+        })
         .or_else(|| first_other_practice(&choices.practice, &config.practice))
 }
 

@@ -9,7 +9,7 @@
 //! [`crate::adaptive`]). In parts, BatchNorm normalises by each part's own statistics and its running statistics follow every part; all
 //! else is as with the whole batch, up to rounding.
 
-use ocellus_engine::{Options, Plan, Session};
+use ocellus_engine::{Options, Plan, Precision, Session};
 use ocellus_graph::ops::Accuracy;
 use ocellus_graph::{Graph, Op, Request, TrainingOptions, differentiate};
 use ocellus_tensor::Weights;
@@ -52,6 +52,8 @@ pub struct StepSetup {
     pub soft: bool,
     /// Every BatchNorm keeps its running statistics.
     pub frozen_statistics: bool,
+    /// Convolutions and their gradients multiply bf16 numbers, whatever the options say.
+    pub bf16: bool,
     /// Images come in pairs or triplets, and the network embeds them.
     pub pairs: Option<Pairs>,
 }
@@ -68,7 +70,16 @@ impl StepSetup {
             ema: None,
             soft: false,
             frozen_statistics: false,
+            bf16: false,
             pairs: None,
+        }
+    }
+
+    /// `options` as the step is planned with them.
+    pub fn on(&self, options: &Options) -> Options {
+        match self.bf16 {
+            true => options.clone().with_precision(Precision::Bf16),
+            false => options.clone(),
         }
     }
 
@@ -187,6 +198,7 @@ impl Stepper {
     pub fn new(net: &Graph, setup: StepSetup, seed: u64, options: &Options) -> Result<Self, TrainError> {
         let graphs = StepGraphs::new(net, &setup)?;
         let feed = Feed::of(&graphs.gradients)?;
+        let options = &setup.on(options);
         let gradients = Session::new(&graphs.gradients, options)?;
         let update = graphs.update.as_ref().map(|graph| Session::new(graph, options)).transpose()?;
         let gather = || Gathered::new(&graphs.gradients, &graphs.trained, &setup.optimiser);

@@ -8,7 +8,8 @@ use ocellus_formats::Model;
 use ocellus_train::checkpoint::Checkpoint;
 use ocellus_train::recipe::OptimiserKind;
 use ocellus_train::{
-    Choices, EpochRecord, EpochTime, Outcome, Predictor, Prepared, RunFolder, StepReport, TrainError, Watch,
+    Choices, EpochRecord, EpochTime, Outcome, Practice, Predictor, Prepared, RunFolder, StepReport,
+    TrainError, TrainPrecision, Watch,
 };
 
 fn threads(threads: usize) -> Options {
@@ -92,6 +93,32 @@ fn threads_do_not_change_a_bit() {
         })
         .into();
     assert!(bytes(&runs[0]) == bytes(&runs[1]) && bytes(&runs[1]) == bytes(&runs[2]));
+}
+
+#[test]
+fn bf16_learns_as_well_and_resumes_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide = Choices { checkpoint_steps: Some(5), ..short() };
+    let practice = Practice { precision: Some(TrainPrecision::Bf16), ..Practice::default() };
+    let narrow = Choices { practice, ..wide.clone() };
+    let [f32, whole, stopped] = ["f32", "whole", "stopped"].map(|name| RunFolder::at(folder.path().join(name)));
+    let of_f32 = train(&wide, &f32, &threads(2)).unwrap().best.top1;
+    let of_bf16 = train(&narrow, &whole, &threads(2)).unwrap().best.top1;
+    assert!(of_bf16 > 0.8 && (of_bf16 - of_f32).abs() < 0.05, "{of_bf16} in bf16, {of_f32} in f32");
+    assert!(bytes(&f32) != bytes(&whole), "bf16 numbers were multiplied");
+
+    let prepared = Prepared::new(&narrow).unwrap();
+    std::fs::create_dir(stopped.path()).unwrap();
+    assert!(killed(|| {
+        let _ = ocellus_train::start(&prepared, &stopped, &threads(1), &mut Killer(13));
+    }));
+    // The run knows what it is computed in; another precision is refused.
+    let practice = Practice { precision: Some(TrainPrecision::F32), ..Practice::default() };
+    let asked = Choices { practice, ..Choices::default() };
+    let refused = ocellus_train::resume(&stopped, &asked, &threads(2), &mut ()).unwrap_err().to_string();
+    assert!(refused.contains("--precision bf16") && refused.contains("f32"), "{refused}");
+    ocellus_train::resume(&stopped, &Choices::default(), &threads(2), &mut ()).unwrap();
+    assert!(bytes(&whole) == bytes(&stopped));
 }
 
 #[test]

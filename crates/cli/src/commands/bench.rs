@@ -29,6 +29,7 @@ Examples:
   ocellus bench resnet50 --batch 1
   ocellus bench resnet50 --precision bf16 --per-layer
   ocellus bench resnet20 --batch 128 --mode train --per-layer
+  ocellus bench resnet50 --batch 16 --mode train --precision bf16
 
 A training step is forward, backward and an update of SGD with momentum. GFLOP/s count two operations for each
 multiply-accumulate of convolutions and linear layers, done directly: an algorithm that needs fewer, as Winograd's, may
@@ -85,8 +86,10 @@ struct Measured {
 
 /// Measures.
 pub fn run(args: BenchArgs, common: &Common) -> anyhow::Result<()> {
-    if args.mode == Mode::Train && args.precision != PrecisionName::F32 {
-        bail!("training computes in f32; leave out --precision, or measure --mode infer");
+    if args.mode == Mode::Train && args.precision == PrecisionName::Int8 {
+        bail!(
+            "training computes in f32 or bf16, not in int8; give --precision bf16, or measure --mode infer"
+        );
     }
     let (graph, weights, ranges) = workload(&args, common)?;
     let machine = common.machine().with_precision(precision(&args, &graph, &weights, ranges, common)?);

@@ -3,6 +3,7 @@
 use ocellus_kernels::conv::Quantised;
 use ocellus_kernels::layout::blocks;
 use ocellus_kernels::narrow;
+use ocellus_kernels::pairs::pair_images;
 use ocellus_kernels::pooling;
 
 use super::{Call, optional};
@@ -23,6 +24,10 @@ pub fn run(mut call: Call<'_>, kernel: &Narrow) {
         Narrow::ToPixels { dims, to } => {
             let ([x], [y, _]) = call.parts();
             narrow::to_pixels(pool, isa, *dims, x, (y, *to));
+        }
+        Narrow::PairImages { images, format } => {
+            let ([x], [y, _]) = call.parts();
+            pair_images((pool, isa), (*images, *format), x, y);
         }
         Narrow::MaxPool { pooling, format } => {
             let ([x], [y, _]) = call.parts();

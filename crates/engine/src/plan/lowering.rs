@@ -3,7 +3,7 @@
 //! A value may lie in the arena in plain (row-major) order, in channel blocks, in blocks of narrow numbers, or in several
 //! of these: a conversion step is added the first time somebody asks for an order in which it does not lie yet.
 
-use ocellus_graph::{Graph, ParamId, Role, ValueId};
+use ocellus_graph::{Graph, Op, ParamId, Role, ValueId};
 use ocellus_kernels::conv::pixel_words;
 use ocellus_kernels::elementwise::Blocked;
 use ocellus_kernels::format::Format;
@@ -37,6 +37,8 @@ pub struct Lowering<'a> {
     narrow: Vec<Option<BufferId>>,
     /// Images of few channels, narrow, pixel by pixel.
     pixels: Vec<Option<BufferId>>,
+    /// Images two by two, from plain order and from channel blocks.
+    pairs: [Vec<Option<BufferId>>; 2],
     written: Vec<bool>,
     /// By value: how it is written in bytes, in plans of bytes.
     codings: Vec<Option<Coding>>,
@@ -61,6 +63,7 @@ impl<'a> Lowering<'a> {
             blocked: vec![None; values],
             narrow: vec![None; values],
             pixels: vec![None; values],
+            pairs: [vec![None; values], vec![None; values]],
             written: written_params(graph),
             codings: match &options.precision {
                 Precision::Int8(ranges) => codings(graph, ranges),
@@ -153,7 +156,20 @@ impl<'a> Lowering<'a> {
 
     /// Whether any step may compute in narrow numbers: in inference plans that ask for it.
     pub fn is_narrow(&self) -> bool {
-        self.options.precision != Precision::F32 && self.graph.nodes().iter().all(|n| n.op.writes() == 0)
+        self.options.precision != Precision::F32 && !self.is_training()
+    }
+
+    /// Whether convolutions and their gradients may multiply bf16 numbers: in training plans that ask for it.
+    pub fn trains_narrow(&self) -> bool {
+        self.options.precision == Precision::Bf16 && self.is_training()
+    }
+
+    /// Whether parameters are updated, or gradients for that computed.
+    fn is_training(&self) -> bool {
+        let trains = |op: &Op| {
+            op.writes() > 0 || matches!(op, Op::Conv2dGradInput(_) | Op::Conv2dGradWeight(_) | Op::LossGrad(_))
+        };
+        self.graph.nodes().iter().any(|node| trains(&node.op))
     }
 
     /// How the value is written in narrow numbers, if it may be.
@@ -196,6 +212,28 @@ impl<'a> Lowering<'a> {
         let kernel = Kernel::Narrow(Narrow::ToPixels { dims, to: coding });
         self.push(Step::new(name, kernel).reading([from]).writing([to]));
         self.pixels[value.index()] = Some(to);
+        to
+    }
+
+    /// The value's images two by two, as they lie in this order.
+    pub fn pairs(&mut self, value: ValueId, order: Order) -> BufferId {
+        let known = |l: &Self| l.pairs[usize::from(order == Order::Blocked)][value.index()];
+        if let Some(id) = known(self) {
+            return id;
+        }
+        let [n, c, h, w] = self.dims(value);
+        let (from, format, per_image) = match order {
+            Order::Plain => (self.plain(value), Format::F32, c * h * w),
+            Order::Blocked if self.lies_narrow(value) => {
+                (self.narrow(value), self.expect_coding(value).format(), blocked_len(1, c, h, w))
+            }
+            Order::Blocked => (self.blocked(value), Format::F32, blocked_len(1, c, h, w)),
+        };
+        let name = format!("{} in pairs", self.graph.value(value).name);
+        let to = self.words(&name, (Format::Bf16, n.div_ceil(2) * per_image), Lifetime::Steps);
+        let kernel = Kernel::Narrow(Narrow::PairImages { images: n, format });
+        self.push(Step::new(name, kernel).reading([from]).writing([to]));
+        self.pairs[usize::from(order == Order::Blocked)][value.index()] = Some(to);
         to
     }
 

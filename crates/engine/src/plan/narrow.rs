@@ -52,6 +52,13 @@ pub enum Narrow {
         /// What x is, and y.
         codings: [Coding; 2],
     },
+    /// Images two by two, for weight gradients. Reads: x. Writes: y, a word for each number of each pair.
+    PairImages {
+        /// How many there are.
+        images: usize,
+        /// What x is.
+        format: Format,
+    },
     /// Channels one after another, each part but the last whole blocks of them. Reads: the parts. Writes: y.
     Join {
         /// Sizes of y.
@@ -71,6 +78,7 @@ impl Narrow {
             Narrow::Sum { .. } => "sum",
             Narrow::Quantise(_) => "quantise",
             Narrow::ToPixels { .. } => "to pixels",
+            Narrow::PairImages { .. } => "pair images",
             Narrow::MaxPool { .. } => "max pool",
             Narrow::AvgPool { .. } | Narrow::GlobalAvgPool { .. } => "avg pool",
             Narrow::Join { .. } => "shuffle",

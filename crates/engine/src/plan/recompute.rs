@@ -12,7 +12,7 @@
 //! This is the idea of Chen et al., "Training deep nets with sublinear memory cost" (2016), where the cost is so small
 //! that nothing has to be weighed.
 
-use super::{Buffer, BufferId, Kernel, Lifetime, Step};
+use super::{Buffer, BufferId, Kernel, Lifetime, Narrow, Step};
 
 /// Steps between the last reader that keeps the first copy and the first that gets the second.
 const FAR: usize = 8;
@@ -151,7 +151,11 @@ fn recipe(
 fn is_cheap(kernel: &Kernel) -> bool {
     matches!(
         kernel,
-        Kernel::Normalise { .. } | Kernel::Elementwise(_) | Kernel::Activation(_) | Kernel::Broadcast { .. }
+        Kernel::Normalise { .. }
+            | Kernel::Elementwise(_)
+            | Kernel::Activation(_)
+            | Kernel::Broadcast { .. }
+            | Kernel::Narrow(Narrow::Sum { .. })
     )
 }
 
@@ -164,6 +168,7 @@ fn is_gradient(kernel: &Kernel) -> bool {
             | Kernel::MaxPoolGrad(_)
             | Kernel::ActivationGrad(_)
             | Kernel::Elementwise(_)
+            | Kernel::Narrow(Narrow::PairImages { .. })
     )
 }
 

@@ -477,6 +477,7 @@ impl Kernel {
                 _ => "conv winograd 4x4",
             },
             Kernel::ConvInputGrad { recipe, .. } => match recipe.algorithm() {
+                "direct" if recipe.format() == Format::Bf16 => "input grad direct bf16",
                 "direct" => "input grad direct",
                 "depthwise" => "input grad depthwise",
                 "grouped" => "input grad grouped",
@@ -485,6 +486,7 @@ impl Kernel {
                 _ => "input grad winograd 4x4",
             },
             Kernel::ConvWeightGrad(recipe) => match recipe.algorithm() {
+                "direct" if recipe.format() == Format::Bf16 => "weight grad direct bf16",
                 "direct" => "weight grad direct",
                 "depthwise" => "weight grad depthwise",
                 "grouped" => "weight grad grouped",

@@ -2,6 +2,7 @@
 //! the reference kernels must give the same numbers; and the same bits at any number of threads.
 
 mod narrow;
+mod narrow_training;
 mod networks;
 
 use networks::{CASES, Case};

@@ -9,7 +9,7 @@ use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph};
 use ocellus_kernels::format::Format;
 use ocellus_kernels::isa::Isa;
 
-fn instruction_sets() -> Vec<Isa> {
+pub fn instruction_sets() -> Vec<Isa> {
     let mut all = Isa::available();
     all.push(Isa::detect().without_narrow_products());
     all

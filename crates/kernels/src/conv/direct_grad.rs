@@ -22,6 +22,7 @@
 
 use ocellus_tensor::ConvGeometry;
 
+use crate::format::Format;
 use crate::isa::{Isa, LANES};
 use crate::layout::{BLOCK, blocked_len, blocks};
 use crate::threads::{SharedMut, ThreadPool};
@@ -48,6 +49,8 @@ const TASKS: usize = 16;
 pub(crate) struct DirectGrad {
     geometry: ConvGeometry,
     isa: Isa,
+    /// Of a word: bf16 words hold pairs of images, and `geometry` counts pairs.
+    format: Format,
     layout: InputLayout,
     panels: Panels,
     pass: Pass,
@@ -104,20 +107,25 @@ struct Task {
 
 impl DirectGrad {
     /// `None` where groups do not fall on block boundaries, or plain input has more than 16 channels.
-    pub fn new(geometry: ConvGeometry, isa: Isa, input: InputLayout) -> Option<Self> {
+    pub fn new(geometry: ConvGeometry, isa: Isa, (input, format): (InputLayout, Format)) -> Option<Self> {
         let g = &geometry;
         let whole_blocks = g.group_in().is_multiple_of(BLOCK) && g.group_out().is_multiple_of(BLOCK);
         let plain = input == InputLayout::Plain;
         if (g.groups > 1 && (plain || !whole_blocks)) || (plain && g.in_channels > BLOCK) {
             return None;
         }
-        let vectors = if weight_tiles(isa, 2).is_empty() { 1 } else { 2 };
+        let vectors = if weight_tiles(isa, format, 2).is_empty() { 1 } else { 2 };
         let panels = Panels { blocks: blocks(g.group_out()), vectors };
         let slabs = Slabs::new(g, input, vectors);
         let pairs = g.groups * g.group_in().div_ceil(input.step()) * panels.count();
         let parts = TASKS.div_ceil(pairs).min(slabs.count).max(1);
         let pass = Pass::forward(g);
-        Some(DirectGrad { geometry, isa, layout: input, panels, pass, slabs, parts })
+        Some(DirectGrad { geometry, isa, format, layout: input, panels, pass, slabs, parts })
+    }
+
+    /// Of the words of input and output gradient.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Scratch numbers for a pool of `threads` threads: sums, and staged rows of plain input.
@@ -422,7 +430,7 @@ impl Job<'_> {
         if args.x_steps[1] == pixels * args.x_steps[2] && args.dy_steps[1] == pixels * BLOCK {
             args.counts = [args.counts[0], 1, rows * pixels];
         }
-        let tiles = weight_tiles(self.recipe.isa, vectors);
+        let tiles = weight_tiles(self.recipe.isa, self.recipe.format, vectors);
         let count = neighbours.div_ceil(tiles.len());
         let x = args.x;
         for i in 0..count {

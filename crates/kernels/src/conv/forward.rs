@@ -88,9 +88,10 @@ impl ConvForward {
         Some(ConvForward { geometry, kind: Kind::Direct(direct) })
     }
 
-    /// The recipe by Winograd's algorithm, or `None` where it does not apply or is not expected to be faster: it takes
-    /// 3x3 windows of stride 1 over blocked input. Its error is larger: see [`super::F4_ERROR`].
-    pub fn winograd(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
+    /// The recipe by Winograd's algorithm in `f32`, or `None` where it does not apply or is not expected to be faster than
+    /// the direct one with numbers of format `rival`: it takes 3x3 windows of stride 1 over blocked input. Its error is
+    /// larger: see [`super::F4_ERROR`].
+    pub fn winograd(geometry: ConvGeometry, isa: Isa, rival: Format) -> Option<Self> {
         if geometry.groups > 1 {
             return None;
         }
@@ -103,7 +104,7 @@ impl ConvForward {
             pass: &pass,
             kernel_width: geometry.window.kernel[1],
         };
-        let kind = Kind::Winograd(winograd::choose(spec)?);
+        let kind = Kind::Winograd(winograd::choose(spec, rival)?);
         Some(ConvForward { geometry, kind })
     }
 

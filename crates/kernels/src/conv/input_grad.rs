@@ -2,6 +2,7 @@
 
 use ocellus_tensor::ConvGeometry;
 
+use crate::format::Format;
 use crate::isa::Isa;
 use crate::narrow::Coding;
 use crate::threads::ThreadPool;
@@ -39,24 +40,40 @@ impl ConvInputGrad {
             return Some(ConvInputGrad { geometry, kind: Kind::Scatter(scatter) });
         }
         let (wide, _) = merged(&geometry);
+        Self::direct(geometry, isa, wide.groups, (Coding::F32, false))
+    }
+
+    /// The recipe for an output gradient and weights of bf16 numbers, or `None` for groups that do not fall on blocks of
+    /// channels, depthwise ones among them. The result is bf16 too, or `f32` if `wide`; products are summed in `f32`.
+    pub fn narrow(geometry: ConvGeometry, isa: Isa, wide: bool) -> Option<Self> {
+        Self::direct(geometry, isa, geometry.groups, (Coding::Bf16, wide))
+    }
+
+    fn direct(
+        geometry: ConvGeometry,
+        isa: Isa,
+        groups: usize,
+        (coding, wide): (Coding, bool),
+    ) -> Option<Self> {
         let direct = Direct::new(DirectSpec {
             isa,
             batch: geometry.batch,
-            groups: wide.groups,
+            groups,
             from: Side { channels: geometry.out_channels, size: geometry.output },
             to: Side { channels: geometry.in_channels, size: geometry.input },
             layout: InputLayout::Blocked,
-            coding: Coding::F32,
-            wide: false,
+            coding,
+            wide,
             kernel_width: geometry.window.kernel[1],
             passes: Pass::gradient(&geometry),
         })?;
         Some(ConvInputGrad { geometry, kind: Kind::Direct(direct) })
     }
 
-    /// The recipe by Winograd's algorithm, or `None` where it does not apply or is not expected to be faster: it takes
-    /// 3x3 windows of stride 1 over blocked input. Its error is larger: see [`super::F4_ERROR`].
-    pub fn winograd(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
+    /// The recipe by Winograd's algorithm in `f32`, or `None` where it does not apply or is not expected to be faster than
+    /// the direct one with numbers of format `rival`: it takes 3x3 windows of stride 1 over blocked input. Its error is
+    /// larger: see [`super::F4_ERROR`].
+    pub fn winograd(geometry: ConvGeometry, isa: Isa, rival: Format) -> Option<Self> {
         if geometry.groups > 1 {
             return None;
         }
@@ -69,13 +86,18 @@ impl ConvInputGrad {
             pass: &pass,
             kernel_width: geometry.window.kernel[1],
         };
-        let kind = Kind::Winograd(winograd::choose(spec)?);
+        let kind = Kind::Winograd(winograd::choose(spec, rival)?);
         Some(ConvInputGrad { geometry, kind })
     }
 
     /// The algorithm: "direct", "depthwise", "grouped", "scatter", "winograd 2x2" or "winograd 4x4".
     pub fn algorithm(&self) -> &'static str {
         self.kind.name()
+    }
+
+    /// The format of the output gradient and the weights.
+    pub fn format(&self) -> Format {
+        self.kind.format()
     }
 
     /// The geometry (of the forward convolution).
@@ -93,7 +115,10 @@ impl ConvInputGrad {
         let g = &self.geometry;
         let (inputs, taps) = (g.group_in(), g.window.taps());
         assert_eq!(weight.len(), g.out_channels * inputs * taps, "weight length");
-        let (wide, merged) = merged(g);
+        let (wide, merged) = match self.kind.format() {
+            Format::F32 => merged(g),
+            _ => (*g, false),
+        };
         let inner = Inner { lanes: inputs, sources: g.group_out(), rows_of_lanes: false };
         let group_len = wide.group_out() * inputs * taps;
         let view = |group: usize| WeightView {

@@ -175,3 +175,5 @@ pub struct Worth<'a> {
 mod tests;
 #[cfg(test)]
 mod tests_narrow;
+#[cfg(test)]
+mod tests_narrow_grad;

@@ -9,7 +9,7 @@ use crate::reference::narrow::{After, conv2d_bf16, conv2d_u8, round_to_bf16};
 use ocellus_tensor::ConvGeometry;
 
 /// Every instruction set, and the best one without its narrow products.
-fn instruction_sets() -> Vec<Isa> {
+pub(super) fn instruction_sets() -> Vec<Isa> {
     let mut all = Isa::available();
     all.push(Isa::detect().without_narrow_products());
     all
@@ -20,7 +20,7 @@ fn size([batch, channels, height, width]: [usize; 4]) -> crate::elementwise::Blo
 }
 
 /// Plain `f32` to narrow blocks.
-fn encode(dims: [usize; 4], x: &[f32], coding: Coding) -> Vec<f32> {
+pub(super) fn encode(dims: [usize; 4], x: &[f32], coding: Coding) -> Vec<f32> {
     let (pool, [n, c, h, w]) = (ThreadPool::new(1), dims);
     let mut blocked = vec![f32::NAN; Format::F32.blocked_len(n, c, h, w)];
     plain_to_blocked(&pool, Isa::Scalar, dims, x, &mut blocked);
@@ -36,7 +36,7 @@ fn encode(dims: [usize; 4], x: &[f32], coding: Coding) -> Vec<f32> {
     y
 }
 
-fn decode(dims: [usize; 4], x: &[f32], coding: Coding) -> Vec<f32> {
+pub(super) fn decode(dims: [usize; 4], x: &[f32], coding: Coding) -> Vec<f32> {
     let (pool, [n, c, h, w]) = (ThreadPool::new(1), dims);
     let mut blocked = vec![f32::NAN; Format::F32.blocked_len(n, c, h, w)];
     sum(&pool, Isa::Scalar, size(dims), ((x, coding), None, None), (&mut blocked, Coding::F32));

@@ -2,6 +2,7 @@
 
 use ocellus_tensor::ConvGeometry;
 
+use crate::format::Format;
 use crate::isa::{Isa, LANES};
 use crate::threads::ThreadPool;
 
@@ -37,15 +38,28 @@ impl ConvWeightGrad {
             return Some(ConvWeightGrad { geometry, kind: Kind::Grouped(grouped) });
         }
         let (wide, merged) = merged(&geometry);
-        let direct = DirectGrad::new(wide, isa, input)?;
+        let direct = DirectGrad::new(wide, isa, (input, Format::F32))?;
         let kind = if merged { Kind::Merged(direct) } else { Kind::Direct(direct) };
         Some(ConvWeightGrad { geometry, kind })
     }
 
-    /// The recipe by Winograd's algorithm, or `None` where it does not apply or is not expected to be faster: it takes
-    /// 3x3 windows of stride 1 over blocked input. Its error is larger: see [`super::F4_ERROR`].
-    pub fn winograd(geometry: ConvGeometry, isa: Isa) -> Option<Self> {
-        let kind = Kind::Winograd(choose_gradient(geometry, isa)?);
+    /// The recipe for bf16 numbers, or `None` for groups that do not fall on blocks of channels, depthwise ones among
+    /// them, and for a single image. `x` and `dy` are words of two images each ([`crate::pairs`]); sums and `dw` are
+    /// `f32`.
+    pub fn narrow(geometry: ConvGeometry, isa: Isa, input: InputLayout) -> Option<Self> {
+        if geometry.batch < 2 {
+            return None;
+        }
+        let pairs = ConvGeometry { batch: geometry.batch.div_ceil(2), ..geometry };
+        let direct = DirectGrad::new(pairs, isa, (input, Format::Bf16))?;
+        Some(ConvWeightGrad { geometry, kind: Kind::Direct(direct) })
+    }
+
+    /// The recipe by Winograd's algorithm in `f32`, or `None` where it does not apply or is not expected to be faster than
+    /// the direct one with numbers of format `rival`: it takes 3x3 windows of stride 1 over blocked input. Its error is
+    /// larger: see [`super::F4_ERROR`].
+    pub fn winograd(geometry: ConvGeometry, isa: Isa, rival: Format) -> Option<Self> {
+        let kind = Kind::Winograd(choose_gradient(geometry, isa, rival)?);
         Some(ConvWeightGrad { geometry, kind })
     }
 
@@ -56,6 +70,14 @@ impl ConvWeightGrad {
             Kind::Grouped(_) if self.geometry.group_in() == 1 => "depthwise",
             Kind::Grouped(_) => "grouped",
             Kind::Winograd(_) => "winograd 4x4",
+        }
+    }
+
+    /// The format of `x` and `dy`.
+    pub fn format(&self) -> Format {
+        match &self.kind {
+            Kind::Direct(direct) => direct.format(),
+            _ => Format::F32,
         }
     }
 

@@ -9,6 +9,7 @@
 
 use crate::conv::panels::{Panel, Panels};
 use crate::conv::weight_tile::{WeightTileArgs, weight_tiles};
+use crate::format::Format;
 use crate::isa::{Isa, LANES};
 use crate::threads::{SharedMut, ThreadPool};
 
@@ -30,7 +31,7 @@ pub struct LinearWeightGrad {
 impl LinearWeightGrad {
     /// The recipe for `batch` rows of a layer from `in_features` to `out_features` numbers.
     pub fn new(batch: usize, in_features: usize, out_features: usize, isa: Isa) -> Self {
-        let vectors = if weight_tiles(isa, VECTORS).is_empty() { 1 } else { VECTORS };
+        let vectors = if weight_tiles(isa, Format::F32, VECTORS).is_empty() { 1 } else { VECTORS };
         let panels = Panels { blocks: in_features.div_ceil(LANES), vectors };
         LinearWeightGrad { isa, batch, in_features, out_features, panels }
     }
@@ -75,7 +76,7 @@ impl LinearWeightGrad {
     fn run_pair(&self, unit: usize, panel: Panel, [x, dy]: [&[f32]; 2], dw: SharedMut<'_, f32>) {
         let (plane, width) = (self.batch * LANES, panel.vectors * LANES);
         let outputs = (self.out_features - unit * LANES).min(LANES);
-        let tiles = weight_tiles(self.isa, panel.vectors);
+        let tiles = weight_tiles(self.isa, Format::F32, panel.vectors);
         let count = outputs.div_ceil(tiles.len());
         let mut sums = [0.0; VECTORS * LANES * LANES];
         for i in 0..count {

@@ -55,6 +55,21 @@ macro_rules! proven {
     };
 }
 
+impl<const WITH: u8> Avx512<WITH> {
+    /// The nearest bf16 number of each lane, ties to even, in its upper half; the lower one holds anything.
+    #[inline(always)]
+    fn rounded_to_bf16(self, v: __m512) -> __m512i {
+        proven!({
+            let bits = _mm512_castps_si512(v);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+            _mm512_mask_blend_epi32(nan, rounded, quiet)
+        })
+    }
+}
+
 impl<const WITH: u8> Simd for Avx512<WITH> {
     type F = __m512;
     type M = __mmask16;
@@ -196,13 +211,17 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
             });
         }
         proven!({
-            let bits = _mm512_castps_si512(v);
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
-            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
-            let rounded = _mm512_srli_epi32::<16>(_mm512_mask_blend_epi32(nan, rounded, quiet));
-            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(rounded))
+            let upper = _mm512_srli_epi32::<16>(self.rounded_to_bf16(v));
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(upper))
+        })
+    }
+    #[inline(always)]
+    fn pair_bf16(self, first: Self::F, second: Self::F) -> Self::F {
+        proven!({
+            let low = _mm512_srli_epi32::<16>(self.rounded_to_bf16(first));
+            let upper = _mm512_set1_epi32(0xFFFF_0000_u32 as i32);
+            let high = _mm512_and_si512(self.rounded_to_bf16(second), upper);
+            _mm512_castsi512_ps(_mm512_or_si512(low, high))
         })
     }
     #[inline(always)]

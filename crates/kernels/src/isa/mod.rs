@@ -130,6 +130,15 @@ pub trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
         // SAFETY: the caller promises 16 writable numbers.
         unsafe { to.cast::<[u16; LANES]>().write_unaligned(bits) }
     }
+    /// Pairs for [`Simd::dot_bf16`]: in each lane `first` in the low half and `second` in the high one, both rounded
+    /// to the nearest bf16 number, ties to even.
+    #[inline(always)]
+    fn pair_bf16(self, first: Self::F, second: Self::F) -> Self::F {
+        let (first, second) = (self.to_array(first), self.to_array(second));
+        let word =
+            |lane: usize| u32::from(f32_to_bf16(first[lane])) | u32::from(f32_to_bf16(second[lane])) << 16;
+        self.load(&std::array::from_fn::<f32, LANES, _>(|lane| f32::from_bits(word(lane))))
+    }
     /// Reads 16 bytes as the numbers 0 to 255.
     ///
     /// # Safety

@@ -3,11 +3,13 @@
 use ocellus_graph::ops::Statistics;
 use ocellus_graph::{NodeId, Op, ValueId};
 use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad, InputLayout};
+use ocellus_kernels::format::Format;
 use ocellus_kernels::layout::BLOCK;
+use ocellus_kernels::narrow::Coding;
 use ocellus_tensor::ConvGeometry;
 
 use crate::passes::Group;
-use crate::plan::lowering::Lowering;
+use crate::plan::lowering::{Lowering, Order};
 use crate::plan::step::{Kernel, Step};
 use crate::plan::{BufferId, Lifetime};
 
@@ -19,14 +21,21 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     let Ok(geometry) = conv.geometry(l.graph.shape(x), l.graph.shape(w)) else { return false };
     let layout = input_layout(l, x, geometry.groups);
     let isa = l.options.isa;
-    let winograd = match layout {
-        InputLayout::Blocked if !l.options.exact => ConvForward::winograd(geometry, isa),
+    let narrow_layout = if layout == InputLayout::Plain { InputLayout::Pixels } else { layout };
+    let winograd = |rival| match layout {
+        InputLayout::Blocked => ConvForward::winograd(geometry, isa, rival),
         _ => None,
     };
-    let Some(recipe) = winograd.or_else(|| ConvForward::new(geometry, isa, layout)) else { return false };
+    let narrow = || ConvForward::narrow(geometry, isa, narrow_layout, (Coding::Bf16, true));
+    let recipe = choose(l, winograd, narrow, || ConvForward::new(geometry, isa, layout));
+    let Some(recipe) = recipe else { return false };
     let Some(result) = group.result(l.graph) else { return false };
 
-    let from = in_layout(l, x, layout);
+    let from = match recipe.format() {
+        Format::F32 => in_layout(l, x, layout),
+        _ if narrow_layout == InputLayout::Pixels => l.pixels(x),
+        _ => l.narrow(x),
+    };
     let other = group.add.map(|add| l.blocked(add.other));
     let (scale, bias) = match group.norm {
         Some(norm) => {
@@ -42,6 +51,20 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     let step = Step::new(l.group_name(group), kernel).with_macs(geometry.macs());
     l.push(step.reading([Some(from), Some(packed), bias, other]).writing([to]).with_scratch(scratch));
     true
+}
+
+/// The quickest recipe that the options allow: bf16 numbers in plans that train with them, Winograd's algorithm where it
+/// beats what there is besides, `f32` where nothing else is.
+fn choose<R>(
+    l: &Lowering,
+    winograd: impl Fn(Format) -> Option<R>,
+    narrow: impl Fn() -> Option<R>,
+    wide: impl Fn() -> Option<R>,
+) -> Option<R> {
+    let narrow = if l.trains_narrow() { narrow() } else { None };
+    let rival = if narrow.is_some() { Format::Bf16 } else { Format::F32 };
+    let winograd = if l.options.exact { None } else { winograd(rival) };
+    winograd.or(narrow).or_else(wide)
 }
 
 /// Images of few channels in one group are read as they come; everything else in blocks.
@@ -96,10 +119,15 @@ pub fn input_gradient(l: &mut Lowering, group: &Group) -> bool {
     let Op::Conv2dGradInput(grad) = &node.op else { return false };
     let (geometry, dy, w) = (grad.geometry, node.inputs[0], node.inputs[1]);
     let isa = l.options.isa;
-    let winograd = if l.options.exact { None } else { ConvInputGrad::winograd(geometry, isa) };
-    let Some(recipe) = winograd.or_else(|| ConvInputGrad::new(geometry, isa)) else { return false };
+    let recipe = choose(
+        l,
+        |rival| ConvInputGrad::winograd(geometry, isa, rival),
+        || ConvInputGrad::narrow(geometry, isa, true),
+        || ConvInputGrad::new(geometry, isa),
+    );
+    let Some(recipe) = recipe else { return false };
     let Some(result) = group.result(l.graph) else { return false };
-    let from = l.blocked(dy);
+    let from = if recipe.format() == Format::F32 { l.blocked(dy) } else { l.narrow(dy) };
     let other = group.add.map(|add| l.blocked(add.other));
     let packed = pack(l, w, recipe.packed_len(), None, Kernel::PackConvInputGrad(recipe.clone()));
     let to = l.define_blocked(result);
@@ -136,13 +164,18 @@ pub fn weight_gradient(l: &mut Lowering, group: &Group) -> bool {
     let (geometry, x, dy): (ConvGeometry, _, _) = (grad.geometry, node.inputs[0], node.inputs[1]);
     let layout = input_layout(l, x, geometry.groups);
     let isa = l.options.isa;
-    let winograd = match layout {
-        InputLayout::Blocked if !l.options.exact => ConvWeightGrad::winograd(geometry, isa),
+    let winograd = |rival| match layout {
+        InputLayout::Blocked => ConvWeightGrad::winograd(geometry, isa, rival),
         _ => None,
     };
-    let Some(recipe) = winograd.or_else(|| ConvWeightGrad::new(geometry, isa, layout)) else { return false };
-    let from = in_layout(l, x, layout);
-    let gradient = l.blocked(dy);
+    let narrow = || ConvWeightGrad::narrow(geometry, isa, layout);
+    let recipe = choose(l, winograd, narrow, || ConvWeightGrad::new(geometry, isa, layout));
+    let Some(recipe) = recipe else { return false };
+    let (from, gradient) = match recipe.format() {
+        Format::F32 => (in_layout(l, x, layout), l.blocked(dy)),
+        _ if layout == InputLayout::Plain => (l.pairs(x, Order::Plain), l.pairs(dy, Order::Blocked)),
+        _ => (l.pairs(x, Order::Blocked), l.pairs(dy, Order::Blocked)),
+    };
     let to = l.define_plain(node.outputs[0]);
     let scratch = l.scratch(recipe.scratch_len(l.options.threads));
     let step = Step::new(l.group_name(group), Kernel::ConvWeightGrad(recipe)).with_macs(geometry.macs());

@@ -6,6 +6,8 @@
 
 use ocellus_tensor::ConvGeometry;
 
+use crate::conv::tile::speed;
+use crate::format::Format;
 use crate::isa::{Isa, LANES};
 use crate::layout::blocks;
 
@@ -22,17 +24,17 @@ const LINE_COST: f64 = 5.0;
 /// How much faster it must promise to be.
 const MARGIN: f64 = 0.95;
 
-/// The better variant, or `None` where the direct kernels are expected to be faster.
-pub(crate) fn choose(spec: WinogradSpec<'_>) -> Option<Winograd> {
+/// The better variant, or `None` where the direct kernels are expected to be faster with numbers of format `rival`.
+pub(crate) fn choose(spec: WinogradSpec<'_>, rival: Format) -> Option<Winograd> {
     let candidates = [Variant::F2, Variant::F4].into_iter().filter_map(|v| Winograd::new(spec, v));
     let best = candidates.min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
-    (cost(&best) < MARGIN * direct_cost(&best)).then_some(best)
+    (cost(&best) < MARGIN * direct_cost(&best, speed(spec.isa, rival))).then_some(best)
 }
 
-fn direct_cost(w: &Winograd) -> f64 {
+fn direct_cost(w: &Winograd, speed: f64) -> f64 {
     let pixels = (w.batch * w.to.size[0] * w.to.size[1]) as f64;
     let (from, to) = (w.from.channels as f64, blocks(w.to.channels) as f64);
-    let products = pixels * 9.0 * from * to / DIRECT_SHARE;
+    let products = pixels * 9.0 * from * to / (DIRECT_SHARE * speed);
     let weights = 9.0 * from * to * LINE_COST;
     products.max(weights) + weights / 4.0
 }
@@ -52,15 +54,16 @@ const GRAD_PRODUCT_SHARE: f64 = 0.75;
 /// Cycles per number of M turned into weights.
 const RESTORE_COST: f64 = 5.0;
 
-/// The weight gradient, or `None` where it does not apply or the direct kernels are expected to be faster.
-pub(crate) fn choose_gradient(geometry: ConvGeometry, isa: Isa) -> Option<WinogradGrad> {
-    WinogradGrad::new(geometry, isa).filter(gradient_pays)
+/// The weight gradient, or `None` where it does not apply or the direct kernels are expected to be faster with numbers of
+/// format `rival`.
+pub(crate) fn choose_gradient(geometry: ConvGeometry, isa: Isa, rival: Format) -> Option<WinogradGrad> {
+    WinogradGrad::new(geometry, isa).filter(|recipe| gradient_pays(recipe, speed(isa, rival)))
 }
 
-fn gradient_pays(recipe: &WinogradGrad) -> bool {
+fn gradient_pays(recipe: &WinogradGrad, speed: f64) -> bool {
     let (g, tiles) = (recipe.geometry(), recipe.total_tiles());
     let (from, to) = (g.in_channels as f64, blocks(g.out_channels) as f64);
-    let direct = (g.batch * g.output[0] * g.output[1]) as f64 * 9.0 * from * to / DIRECT_GRAD_SHARE;
+    let direct = (g.batch * g.output[0] * g.output[1]) as f64 * 9.0 * from * to / (DIRECT_GRAD_SHARE * speed);
     let (tiles, xi) = (tiles as f64, Variant::F4.products() as f64);
     // Each range of 64 channels is transformed anew for each range of the other side.
     let ranges = |blocks: f64| (blocks / 4.0).ceil();

@@ -28,6 +28,7 @@ use std::ops::Range;
 
 use ocellus_tensor::ConvGeometry;
 
+use crate::format::Format;
 use crate::isa::{Isa, LANES, Simd, VectorOp};
 use crate::layout::{blocked_len, blocks};
 use crate::threads::{SharedMut, ThreadPool};
@@ -94,7 +95,7 @@ impl WinogradGrad {
             return None;
         }
         let pass = Pass::forward(&geometry);
-        let vectors = if weight_tiles(isa, 2).is_empty() { 1 } else { 2 };
+        let vectors = if weight_tiles(isa, Format::F32, 2).is_empty() { 1 } else { 2 };
         let first = [pass.rows.first(), pass.cols.first()];
         let mut recipe = WinogradGrad { isa, geometry, first, vectors, parts: 1 };
         let [inputs, outputs] = recipe.ranges();
@@ -293,7 +294,7 @@ impl Job<'_> {
                     let width = panel.vectors * LANES;
                     let start = (xi * channels.inputs.len() + i) * channels.outputs.len() + panel.block;
                     let sums = &mut room.m[start * LANES * LANES..][..width * LANES];
-                    let kernels = weight_tiles(w.isa, panel.vectors);
+                    let kernels = weight_tiles(w.isa, Format::F32, panel.vectors);
                     let count = real.div_ceil(kernels.len());
                     for part in 0..count {
                         let (from, to) = (real * part / count, real * (part + 1) / count);

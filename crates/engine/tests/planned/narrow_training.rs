@@ -1,0 +1,94 @@
+//! Training in bf16 against the same step in `f32`.
+
+use super::narrow::instruction_sets;
+use super::{assert_close, run, training_graph};
+use crate::networks::CASES;
+use ocellus_engine::{Options, Precision, Session};
+use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, Request, differentiate};
+
+/// What the rounding of every factor to 2^-9 of itself comes to in a gradient, of the largest number.
+const TOLERANCE: f32 = 0.1;
+
+fn bf16() -> Options {
+    Options::default().with_precision(Precision::Bf16)
+}
+
+#[test]
+fn gradients_are_near_those_of_f32() {
+    for case in CASES {
+        let graph = training_graph(case);
+        let expected = run(&graph, &Options::default());
+        for isa in instruction_sets() {
+            let actual = run(&graph, &Options { isa, ..bf16() }.with_threads(2));
+            let what = format!("{} trained in bf16 on {}", case.name, isa.name());
+            assert_close(&what, &actual, &expected, TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_at_any_number_of_threads() {
+    for case in CASES {
+        let graph = training_graph(case);
+        let one = run(&graph, &bf16().with_threads(1));
+        for threads in [2, 3] {
+            let many = run(&graph, &bf16().with_threads(threads));
+            for ((name, a), (_, b)) in one.iter().zip(&many) {
+                let same = a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "{}: {name} at {threads} threads is not what it is at one", case.name);
+            }
+        }
+    }
+}
+
+/// Two convolutions that Winograd's algorithm does not take, each with BatchNorm and ReLU, and a classifier.
+fn network() -> Graph {
+    let mut b = Builder::new("narrow step");
+    let mut y = b.input("input", [5, 20, 14, 12]);
+    for (i, channels) in [32, 40].into_iter().enumerate() {
+        y = b.conv2d(&format!("conv{i}"), y, Conv::new(channels, 3).stride(1 + i).padding(2 * i).no_bias());
+        y = b.batch_norm(&format!("norm{i}"), y, BatchNormSpec::default());
+        y = b.relu(&format!("relu{i}"), y);
+    }
+    let y = b.global_avg_pool("pool", y);
+    let y = b.flatten("flat", y);
+    let y = b.linear("fc", y, Dense::new(7));
+    b.output("output", y);
+    b.finish().unwrap()
+}
+
+fn step(graph: &Graph) -> Graph {
+    let graph = graph.with_classifier_loss(0.0).unwrap().for_training().unwrap();
+    let gradients = differentiate(&graph, &Request::default()).unwrap();
+    let mut graph = gradients.graph;
+    for (param, value) in &gradients.params {
+        let name = format!("grad/{}", graph.param(*param).name);
+        graph.add_output(name, *value);
+    }
+    graph
+}
+
+#[test]
+fn every_product_of_a_convolution_is_of_bf16_numbers() {
+    let graph = step(&network());
+    let session = Session::new(&graph, &Options { exact: true, ..bf16() }).unwrap();
+    let plan = session.plan();
+    let of = |start: &str| {
+        let names = plan.steps.iter().map(|step| step.kernel.name()).filter(|name| name.starts_with(start));
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(of("conv"), ["conv direct bf16"; 2], "{plan}");
+    assert_eq!(of("input grad"), ["input grad direct bf16"], "{plan}");
+    assert_eq!(of("weight grad"), ["weight grad direct bf16"; 2], "{plan}");
+    let expected = run(&graph, &Options { exact: true, ..Options::default() });
+    let actual = run(&graph, &Options { exact: true, ..bf16() });
+    assert_close("exactly chosen", &actual, &expected, TOLERANCE);
+    assert!(actual != expected, "bf16 numbers were multiplied");
+}
+
+#[test]
+fn activations_computed_again_change_no_bit() {
+    let graph = step(&network());
+    let kept = run(&graph, &bf16());
+    assert_eq!(run(&graph, &Options { recompute_above: 0, ..bf16() }), kept);
+}
