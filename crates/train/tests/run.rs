@@ -101,7 +101,8 @@ fn bf16_learns_as_well_and_resumes_to_the_same_bits() {
     let wide = Choices { checkpoint_steps: Some(5), ..short() };
     let practice = Practice { precision: Some(TrainPrecision::Bf16), ..Practice::default() };
     let narrow = Choices { practice, ..wide.clone() };
-    let [f32, whole, stopped] = ["f32", "whole", "stopped"].map(|name| RunFolder::at(folder.path().join(name)));
+    let [f32, whole, stopped] =
+        ["f32", "whole", "stopped"].map(|name| RunFolder::at(folder.path().join(name)));
     let of_f32 = train(&wide, &f32, &threads(2)).unwrap().best.top1;
     let of_bf16 = train(&narrow, &whole, &threads(2)).unwrap().best.top1;
     assert!(of_bf16 > 0.8 && (of_bf16 - of_f32).abs() < 0.05, "{of_bf16} in bf16, {of_f32} in f32");

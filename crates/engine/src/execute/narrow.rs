@@ -1,12 +1,13 @@
 //! Narrow numbers: conversions, sums, pooling, joined channels.
 
 use ocellus_kernels::conv::Quantised;
+use ocellus_kernels::elementwise;
 use ocellus_kernels::layout::blocks;
 use ocellus_kernels::narrow;
 use ocellus_kernels::pairs::pair_images;
 use ocellus_kernels::pooling;
 
-use super::{Call, optional};
+use super::{Call, optional, shared};
 use crate::plan::{MOST_OPERANDS, Narrow};
 
 pub fn run(mut call: Call<'_>, kernel: &Narrow) {
@@ -24,6 +25,10 @@ pub fn run(mut call: Call<'_>, kernel: &Narrow) {
         Narrow::ToPixels { dims, to } => {
             let ([x], [y, _]) = call.parts();
             narrow::to_pixels(pool, isa, *dims, x, (y, *to));
+        }
+        Narrow::ReluGrad { size } => {
+            let ([dy, y], [dx, _]) = call.parts();
+            elementwise::relu_grad_blocked((pool, isa), *size, y, shared(dy), dx);
         }
         Narrow::PairImages { images, format } => {
             let ([x], [y, _]) = call.parts();

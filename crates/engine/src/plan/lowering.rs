@@ -10,6 +10,7 @@ use ocellus_kernels::format::Format;
 use ocellus_kernels::layout::{BLOCK, blocked_len};
 use ocellus_kernels::narrow::Coding;
 
+use super::emit::stored_narrow;
 use super::{Buffer, BufferId, Kernel, Lifetime, Narrow, Step};
 use crate::passes::{Group, Home, homes};
 use crate::ranges::codings;
@@ -42,6 +43,8 @@ pub struct Lowering<'a> {
     written: Vec<bool>,
     /// By value: how it is written in bytes, in plans of bytes.
     codings: Vec<Option<Coding>>,
+    /// By value, in plans that train with bf16: whether it is made in blocks of bf16 numbers.
+    stored_narrow: Vec<bool>,
     /// By value: where in a larger one it is to be made.
     homes: Vec<Option<Home>>,
     /// By value: room that was made for its parts before it.
@@ -69,6 +72,7 @@ impl<'a> Lowering<'a> {
                 Precision::Int8(ranges) => codings(graph, ranges),
                 _ => Vec::new(),
             },
+            stored_narrow: Vec::new(),
             homes: homes(graph),
             rooms: vec![None; values],
             narrow_rooms: vec![None; values],
@@ -76,6 +80,9 @@ impl<'a> Lowering<'a> {
         let params = graph.params().iter().map(|p| p.value);
         for value in params.chain(graph.inputs().iter().copied()) {
             lowering.new_plain(value, Lifetime::Persistent);
+        }
+        if lowering.trains_narrow() {
+            lowering.stored_narrow = stored_narrow(&lowering);
         }
         lowering
     }
@@ -167,7 +174,8 @@ impl<'a> Lowering<'a> {
     /// Whether parameters are updated, or gradients for that computed.
     fn is_training(&self) -> bool {
         let trains = |op: &Op| {
-            op.writes() > 0 || matches!(op, Op::Conv2dGradInput(_) | Op::Conv2dGradWeight(_) | Op::LossGrad(_))
+            op.writes() > 0
+                || matches!(op, Op::Conv2dGradInput(_) | Op::Conv2dGradWeight(_) | Op::LossGrad(_))
         };
         self.graph.nodes().iter().any(|node| trains(&node.op))
     }
@@ -180,6 +188,29 @@ impl<'a> Lowering<'a> {
             Precision::Int8(_) if image_like => self.codings[value.index()],
             _ => None,
         }
+    }
+
+    /// Whether a training plan makes this value in blocks of bf16 numbers, where its maker can.
+    pub fn stores_narrow(&self, value: ValueId) -> bool {
+        self.stored_narrow.get(value.index()).is_some_and(|&narrow| narrow)
+    }
+
+    /// Room for `value` in channel blocks, in the numbers it is stored in, to be written by the next step.
+    pub fn define_stored(&mut self, value: ValueId) -> BufferId {
+        if self.stores_narrow(value) { self.define_narrow(value) } else { self.define_blocked(value) }
+    }
+
+    /// The value in channel blocks, in the numbers it lies in: for steps that read either.
+    pub fn stored(&mut self, value: ValueId) -> BufferId {
+        match self.blocked[value.index()] {
+            None if self.trains_narrow() && self.lies_narrow(value) => self.narrow(value),
+            _ => self.blocked(value),
+        }
+    }
+
+    /// Whether both buffers' numbers are written alike.
+    pub fn same_format(&self, a: BufferId, b: BufferId) -> bool {
+        self.buffers[a.index()].format == self.buffers[b.index()].format
     }
 
     /// Whether the value lies in narrow numbers.

@@ -52,6 +52,11 @@ pub enum Narrow {
         /// What x is, and y.
         codings: [Coding; 2],
     },
+    /// The gradient of a ReLU. Reads: dy, y. Writes: dx.
+    ReluGrad {
+        /// Sizes of all three, each bf16 or `f32`.
+        size: Blocked,
+    },
     /// Images two by two, for weight gradients. Reads: x. Writes: y, a word for each number of each pair.
     PairImages {
         /// How many there are.
@@ -78,6 +83,7 @@ impl Narrow {
             Narrow::Sum { .. } => "sum",
             Narrow::Quantise(_) => "quantise",
             Narrow::ToPixels { .. } => "to pixels",
+            Narrow::ReluGrad { .. } => "relu grad",
             Narrow::PairImages { .. } => "pair images",
             Narrow::MaxPool { .. } => "max pool",
             Narrow::AvgPool { .. } | Narrow::GlobalAvgPool { .. } => "avg pool",

@@ -168,7 +168,7 @@ fn is_gradient(kernel: &Kernel) -> bool {
             | Kernel::MaxPoolGrad(_)
             | Kernel::ActivationGrad(_)
             | Kernel::Elementwise(_)
-            | Kernel::Narrow(Narrow::PairImages { .. })
+            | Kernel::Narrow(Narrow::PairImages { .. } | Narrow::ReluGrad { .. })
     )
 }
 

@@ -182,8 +182,8 @@ impl Direct {
                     let isa = self.isa;
                     Packing { isa, view, taps, lanes, panels, channels, block, scale }.pack(pool, packed);
                 } else {
-                    let format = self.format();
-                    NarrowPacking { format, view, taps, lanes, panels, channels, block, scale }
+                    let (isa, format) = (self.isa, self.format());
+                    NarrowPacking { isa, format, view, taps, lanes, panels, channels, block, scale }
                         .pack(pool, packed);
                 }
             }

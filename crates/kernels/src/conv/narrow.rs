@@ -3,16 +3,26 @@
 //! A panel is `[block of source words][tap][word][V * 16]`, as in [`super::pack`], where a word holds the weights of two
 //! (bf16) or four (8 bits) neighbouring source channels; those beyond the last are zeros. Weights of 8 bits are the
 //! nearest integers to weight times scale, within -127 to 127: the scale makes them fit.
+//!
+//! Training packs bf16 weights at each step, so those of channel blocks are packed by the vectors of [`super::pack`], a
+//! part at a time, whose rows are then joined two by two.
 
 use crate::format::Format;
-use crate::isa::{LANES, f32_to_bf16};
+use crate::isa::{Isa, LANES, Simd, VectorOp, f32_to_bf16};
+use crate::layout::BLOCK;
 use crate::threads::{SharedMut, ThreadPool};
 
-use super::pack::WeightView;
+use super::pack::{Packing, Part, WeightView};
 use super::panels::Panels;
+
+/// Most numbers of a part that is packed as `f32` first: on the stack, 16 channels by 9 taps by 4 vectors.
+const PART: usize = BLOCK * 9 * 4 * LANES;
+/// The same for one tap.
+const SMALL_PART: usize = BLOCK * 4 * LANES;
 
 /// The packing of one group's weights for one pass.
 pub(crate) struct NarrowPacking<'a> {
+    pub isa: Isa,
     pub format: Format,
     pub view: WeightView<'a>,
     /// Index in the kernel of each tap.
@@ -33,6 +43,10 @@ impl NarrowPacking<'_> {
     pub fn pack(&self, pool: &ThreadPool, packed: &mut [f32]) {
         let words = self.channels.div_ceil(self.format.per_word());
         let packed = SharedMut::new(packed);
+        let part = BLOCK * self.taps.len() * self.panels.vectors * LANES;
+        if self.format == Format::Bf16 && self.block == self.format.block() && part <= PART {
+            return self.pack_pairs(pool, words, packed);
+        }
         pool.run(self.panels.count(), &|index| {
             let panel = self.panels.get(index);
             let (width, row) = (panel.vectors * LANES, words * self.taps.len());
@@ -40,6 +54,26 @@ impl NarrowPacking<'_> {
             let to = unsafe { packed.part(panel.block * LANES * row, row * width) };
             for lane in 0..width {
                 self.pack_lane(panel.block * LANES + lane, words, &mut to[lane..], width);
+            }
+        });
+    }
+
+    /// Packs bf16 weights part by part.
+    fn pack_pairs(&self, pool: &ThreadPool, words: usize, packed: SharedMut<'_, f32>) {
+        let NarrowPacking { isa, view, taps, lanes, panels, channels, scale, .. } = *self;
+        let wide = Packing { isa, view, taps, lanes, panels, channels, block: BLOCK, scale };
+        wide.for_each_part(pool, &|part| {
+            let width = part.panel.vectors * LANES;
+            let (first, count) = (part.first / 2, part.count.div_ceil(2));
+            let start = (part.panel.block * LANES * words + first * width) * taps.len();
+            // SAFETY: the parts of all panels and blocks are disjoint.
+            let to = unsafe { packed.part(start, count * width * taps.len()) };
+            let len = part.count * width * taps.len();
+            // Clearing the room should not take longer than filling it.
+            if len <= SMALL_PART {
+                join_rows(&wide, part, &mut [0.0; SMALL_PART][..len], to);
+            } else {
+                join_rows(&wide, part, &mut [0.0; PART][..len], to);
             }
         });
     }
@@ -77,5 +111,38 @@ impl NarrowPacking<'_> {
                 u32::from_le_bytes(std::array::from_fn(byte))
             }
         })
+    }
+}
+
+/// Packs a part in `rows`, and from there into `to`.
+fn join_rows(wide: &Packing<'_>, part: &Part, rows: &mut [f32], to: &mut [f32]) {
+    wide.fill(part, rows);
+    wide.isa.run(JoinRows { rows, count: part.count, width: part.panel.vectors * LANES, to });
+}
+
+/// Pairs of neighbouring rows as words of bf16 numbers, within every `count` rows of `width` numbers; a last row without a
+/// partner is paired with zeros.
+struct JoinRows<'a> {
+    rows: &'a [f32],
+    count: usize,
+    width: usize,
+    to: &'a mut [f32],
+}
+
+impl VectorOp for JoinRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let JoinRows { rows, count, width, to } = self;
+        let to = to.chunks_exact_mut(count.div_ceil(2) * width);
+        for (rows, to) in rows.chunks_exact(count * width).zip(to) {
+            for (pair, to) in rows.chunks(2 * width).zip(to.chunks_exact_mut(width)) {
+                let (first, second) = pair.split_at(width);
+                for at in (0..width).step_by(LANES) {
+                    let second = if second.is_empty() { s.zero() } else { s.load(&second[at..]) };
+                    s.store(s.pair_bf16(s.load(&first[at..]), second), &mut to[at..]);
+                }
+            }
+        }
     }
 }

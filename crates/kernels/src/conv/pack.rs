@@ -75,39 +75,47 @@ pub(crate) struct Packing<'a> {
 }
 
 /// One panel's part of one source block.
-struct Part {
-    panel: Panel,
+pub(super) struct Part {
+    pub panel: Panel,
     /// First source channel, and how many.
-    first: usize,
-    count: usize,
+    pub first: usize,
+    pub count: usize,
 }
 
 impl Packing<'_> {
     /// Packs the group into `packed`, panel after panel.
     pub fn pack(&self, pool: &ThreadPool, packed: &mut [f32]) {
-        let (panels, blocks) = (self.panels.count(), self.channels.div_ceil(self.block));
-        let by_panel = self.view.by_lane();
         let packed = SharedMut::new(packed);
-        if by_panel {
-            pool.run(panels, &|panel| (0..blocks).for_each(|block| self.pack_part(panel, block, packed)));
+        self.for_each_part(pool, &|part| {
+            let (taps, width) = (self.taps.len(), part.panel.vectors * LANES);
+            let start = part.panel.block * LANES * self.channels * taps + part.first * taps * width;
+            // SAFETY: the parts of all panels and blocks are disjoint.
+            self.fill(part, unsafe { packed.part(start, part.count * taps * width) });
+        });
+    }
+
+    /// Visits every part of every panel, in the order that reads the weights best.
+    pub(super) fn for_each_part(&self, pool: &ThreadPool, visit: &(dyn Fn(&Part) + Sync)) {
+        let (panels, blocks) = (self.panels.count(), self.channels.div_ceil(self.block));
+        let visit = |panel: usize, block: usize| {
+            let (panel, first) = (self.panels.get(panel), block * self.block);
+            visit(&Part { panel, first, count: (self.channels - first).min(self.block) });
+        };
+        if self.view.by_lane() {
+            pool.run(panels, &|panel| (0..blocks).for_each(|block| visit(panel, block)));
         } else {
-            pool.run(blocks, &|block| (0..panels).for_each(|panel| self.pack_part(panel, block, packed)));
+            pool.run(blocks, &|block| (0..panels).for_each(|panel| visit(panel, block)));
         }
     }
 
-    fn pack_part(&self, panel: usize, block: usize, packed: SharedMut<'_, f32>) {
-        let (panel, first) = (self.panels.get(panel), block * self.block);
-        let part = Part { panel, first, count: (self.channels - first).min(self.block) };
-        let (taps, width) = (self.taps.len(), panel.vectors * LANES);
-        let start = panel.block * LANES * self.channels * taps + first * taps * width;
-        // SAFETY: the parts of all panels and blocks are disjoint.
-        let to = unsafe { packed.part(start, part.count * taps * width) };
+    /// Packs a part: `[tap][channel][V * 16]`.
+    pub(super) fn fill(&self, part: &Part, to: &mut [f32]) {
         if self.view.inner.is_some() {
-            self.copy_some(&part, to);
+            self.copy_some(part, to);
         } else if self.view.by_lane() && self.taps.len() == self.view.source_step {
-            self.isa.run(Transpose { packing: self, part: &part, to });
+            self.isa.run(Transpose { packing: self, part, to });
         } else {
-            self.copy(&part, to);
+            self.copy(part, to);
         }
     }
 

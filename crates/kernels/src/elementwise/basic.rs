@@ -2,8 +2,10 @@
 //!
 //! Wherever an operand is a [`Source`], it may be the output itself. All slices of a call have one length.
 
+use super::blocked::Blocked;
 use super::flat::{self, Formula};
 use super::operands::{Read, Source};
+use super::plane::{self, PlaneFormula};
 use crate::isa::{Isa, Simd};
 use crate::threads::ThreadPool;
 
@@ -43,6 +45,22 @@ pub fn relu(pool: &ThreadPool, isa: Isa, x: Source<'_>, y: &mut [f32]) {
 /// `dx = dy` where `y > 0`, else 0. `y` may be the ReLU's output or its input.
 pub fn relu_grad(pool: &ThreadPool, isa: Isa, y: &[f32], dy: Source<'_>, dx: &mut [f32]) {
     flat::run(pool, isa, [Read::Slice(y), dy.read()], [dx], ReluGrad);
+}
+
+/// As [`relu_grad`], of tensors in channel blocks; those that have a word for two numbers are bf16.
+pub fn relu_grad_blocked(on: (&ThreadPool, Isa), size: Blocked, y: &[f32], dy: Source<'_>, dx: &mut [f32]) {
+    plane::map(on, size, [Read::Slice(y), dy.read()], [dx], ReluGrad);
+}
+
+impl PlaneFormula<0, 2, 1> for ReluGrad {
+    #[inline(always)]
+    fn constants<S: Simd>(self, _: S, _: usize) -> [S::F; 0] {
+        []
+    }
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, _: [S::F; 0], inputs: [S::F; 2]) -> [S::F; 1] {
+        Formula::apply(self, s, inputs)
+    }
 }
 
 /// `y = a + b`.

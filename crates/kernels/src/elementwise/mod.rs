@@ -30,7 +30,9 @@ pub(crate) mod sum;
 pub(crate) mod tests;
 
 pub use activation::{Activation, activation, activation_grad};
-pub use basic::{add, add_relu, axpy, copy, div, fill, max, max_grad, mul, relu, relu_grad, scale, sub};
+pub use basic::{
+    add, add_relu, axpy, copy, div, fill, max, max_grad, mul, relu, relu_grad, relu_grad_blocked, scale, sub,
+};
 pub use blocked::Blocked;
 pub(crate) use blocked::{PART_BLOCKS, Part, Parts};
 pub use broadcast::{Broadcast, Pair, Small, SmallSide, repeat};

@@ -34,6 +34,8 @@ mod statistics;
 mod tests;
 #[cfg(test)]
 mod tests_by_image;
+#[cfg(test)]
+mod tests_narrow;
 
 pub use backward::{AffineGrads, NormaliseGrad, ReluMask, reduce_scratch_len};
 pub use normalise::{Normalisation, Normalise, ScaleShift};

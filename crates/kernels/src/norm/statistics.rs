@@ -13,9 +13,12 @@
 //! always near enough that q is no more than a small multiple of m2: the deviation between k and the group's mean is
 //! itself part of the variance, being the distance between the new group and at least as many older pixels.
 
+use std::marker::PhantomData;
+
 use crate::elementwise::operands::share;
 use crate::elementwise::sum::{self, GROUP, WIDE, load_wide, store_wide};
 use crate::elementwise::{Blocked, PART_BLOCKS, Part, Parts};
+use crate::format::{Bf16, F32, Number};
 use crate::isa::{Isa, Simd, VectorOp};
 use crate::layout::BLOCK;
 use crate::threads::{SharedMut, ThreadPool};
@@ -34,7 +37,7 @@ pub struct Moments<'a> {
     pub var: &'a mut [f32],
 }
 
-/// Mean and biased variance of each channel of x (blocked).
+/// Mean and biased variance of each channel of x (blocked), which holds bf16 numbers if it has a word for two of them.
 pub fn statistics(
     pool: &ThreadPool,
     isa: Isa,
@@ -43,7 +46,8 @@ pub fn statistics(
     moments: Moments<'_>,
     scratch: &mut [f32],
 ) {
-    assert_eq!(x.len(), size.elements(), "x length");
+    let narrow = 2 * x.len() == size.elements() && !x.is_empty();
+    assert!(narrow || x.len() == size.elements(), "x length");
     assert_eq!(
         (moments.mean.len(), moments.var.len()),
         (size.channels, size.channels),
@@ -56,7 +60,12 @@ pub fn statistics(
         let (slot, count) = parts.slots_of(task);
         // SAFETY: each task has its own places.
         let to = unsafe { partial.part(slot * 2 * WIDE, count * 2 * WIDE) };
-        isa.run(PartStatistics { x, parts, part: parts.get(task), to });
+        let part = parts.get(task);
+        if narrow {
+            isa.run(PartStatistics::<Bf16> { x, parts, part, to, format: PhantomData });
+        } else {
+            isa.run(PartStatistics::<F32> { x, parts, part, to, format: PhantomData });
+        }
     });
     for block in 0..size.blocks() {
         let mut running = Running::NONE;
@@ -107,15 +116,16 @@ struct Group<S: Simd, const U: usize> {
     filled: usize,
 }
 
-struct PartStatistics<'a> {
+struct PartStatistics<'a, N> {
     x: &'a [f32],
     parts: Parts,
     part: Part,
     /// Where each block's mean and m2 go.
     to: &'a mut [f32],
+    format: PhantomData<N>,
 }
 
-impl VectorOp for PartStatistics<'_> {
+impl<N: Number> VectorOp for PartStatistics<'_, N> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -124,22 +134,23 @@ impl VectorOp for PartStatistics<'_> {
     }
 }
 
-impl PartStatistics<'_> {
+impl<N: Number> PartStatistics<'_, N> {
     #[inline(always)]
     fn gather<S: Simd, const U: usize>(self, s: S) {
-        let PartStatistics { x, parts, part, to } = self;
+        let PartStatistics { x, parts, part, to, .. } = self;
+        let words = N::FORMAT.block();
         let group = Group::<S, U> { pilot: s.zero(), sums: [[s.zero(); 2]; U], filled: 0 };
         let mut blocks = [(group, Running::NONE); PART_BLOCKS];
         for image in 0..part.images {
             for (block, (group, running)) in blocks.iter_mut().enumerate().take(part.blocks) {
-                let run = &x[parts.run_start(&part, image, block)..][..part.pixels * BLOCK];
+                let run = &x[parts.run_start(&part, image, block) / BLOCK * words..][..part.pixels * words];
                 if image == 0 {
-                    group.pilot = mean_of_some(s, run);
+                    group.pilot = mean_of_some::<S, N>(s, run);
                 }
                 let mut pixel = 0;
                 while pixel < part.pixels {
                     let count = (part.pixels - pixel).min(GROUP - group.filled);
-                    group.add(s, &run[pixel * BLOCK..][..count * BLOCK]);
+                    group.add::<N>(s, &run[pixel * words..][..count * words]);
                     pixel += count;
                     if group.filled == GROUP {
                         group.flush(s, running);
@@ -157,12 +168,13 @@ impl PartStatistics<'_> {
 
 /// The mean of at most 16 pixels, spread over those of the first group lest a border decide it.
 #[inline(always)]
-fn mean_of_some<S: Simd>(s: S, run: &[f32]) -> S::F {
-    let pixels = (run.len() / BLOCK).min(GROUP);
+fn mean_of_some<S: Simd, N: Number>(s: S, run: &[f32]) -> S::F {
+    let words = N::FORMAT.block();
+    let pixels = (run.len() / words).min(GROUP);
     let count = pixels.min(16);
     let mut sum = s.zero();
     for i in 0..count {
-        sum = s.add(sum, s.load(&run[i * pixels / count * BLOCK..]));
+        sum = s.add(sum, load::<S, N>(s, &run[i * pixels / count * words..]));
     }
     s.mul(sum, s.splat(1.0 / count.max(1) as f32))
 }
@@ -170,19 +182,19 @@ fn mean_of_some<S: Simd>(s: S, run: &[f32]) -> S::F {
 impl<S: Simd, const U: usize> Group<S, U> {
     /// Adds pixels.
     #[inline(always)]
-    fn add(&mut self, s: S, pixels: &[f32]) {
-        let (pilot, mut sums) = (self.pilot, self.sums);
-        let mut chunks = pixels.chunks_exact(U * BLOCK);
+    fn add<N: Number>(&mut self, s: S, pixels: &[f32]) {
+        let (pilot, mut sums, words) = (self.pilot, self.sums, N::FORMAT.block());
+        let mut chunks = pixels.chunks_exact(U * words);
         for chunk in chunks.by_ref() {
             for (u, sums) in sums.iter_mut().enumerate() {
-                add_pixel(s, pilot, s.load(&chunk[u * BLOCK..]), sums);
+                add_pixel(s, pilot, load::<S, N>(s, &chunk[u * words..]), sums);
             }
         }
-        for pixel in chunks.remainder().chunks_exact(BLOCK) {
-            add_pixel(s, pilot, s.load(pixel), &mut sums[0]);
+        for pixel in chunks.remainder().chunks_exact(words) {
+            add_pixel(s, pilot, load::<S, N>(s, pixel), &mut sums[0]);
         }
         self.sums = sums;
-        self.filled += pixels.len() / BLOCK;
+        self.filled += pixels.len() / words;
     }
 
     /// Merges the group into `running` and starts the next one around the new mean.
@@ -206,6 +218,14 @@ impl<S: Simd, const U: usize> Group<S, U> {
         let next = running.mean.map(|mean| mean as f32);
         *self = Group { pilot: s.load(&next), sums: [[s.zero(); 2]; U], filled: 0 };
     }
+}
+
+/// The first 16 numbers; panics if there are fewer.
+#[inline(always)]
+fn load<S: Simd, N: Number>(s: S, pixel: &[f32]) -> S::F {
+    let pixel = &pixel[..N::FORMAT.block()];
+    // SAFETY: the slice holds a block.
+    unsafe { N::load(s, pixel.as_ptr()) }
 }
 
 #[inline(always)]

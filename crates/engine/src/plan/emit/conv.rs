@@ -1,7 +1,7 @@
 //! Convolutions and their gradients, in channel blocks.
 
 use ocellus_graph::ops::Statistics;
-use ocellus_graph::{NodeId, Op, ValueId};
+use ocellus_graph::{Node, NodeId, Op, ValueId};
 use ocellus_kernels::conv::{ConvForward, ConvInputGrad, ConvWeightGrad, InputLayout};
 use ocellus_kernels::format::Format;
 use ocellus_kernels::layout::BLOCK;
@@ -20,23 +20,16 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
     let (x, w, bias) = (node.inputs[0], node.inputs[1], node.inputs.get(2).copied());
     let Ok(geometry) = conv.geometry(l.graph.shape(x), l.graph.shape(w)) else { return false };
     let layout = input_layout(l, x, geometry.groups);
-    let isa = l.options.isa;
-    let narrow_layout = if layout == InputLayout::Plain { InputLayout::Pixels } else { layout };
-    let winograd = |rival| match layout {
-        InputLayout::Blocked => ConvForward::winograd(geometry, isa, rival),
-        _ => None,
-    };
-    let narrow = || ConvForward::narrow(geometry, isa, narrow_layout, (Coding::Bf16, true));
-    let recipe = choose(l, winograd, narrow, || ConvForward::new(geometry, isa, layout));
-    let Some(recipe) = recipe else { return false };
     let Some(result) = group.result(l.graph) else { return false };
+    let Some(recipe) = forward_recipe(l, geometry, layout, !l.stores_narrow(result)) else { return false };
+    let wide = recipe.format() == Format::F32 || !l.stores_narrow(result);
 
-    let from = match recipe.format() {
-        Format::F32 => in_layout(l, x, layout),
-        _ if narrow_layout == InputLayout::Pixels => l.pixels(x),
-        _ => l.narrow(x),
+    let from = match (recipe.format(), layout) {
+        (Format::F32, _) => in_layout(l, x, layout),
+        (_, InputLayout::Blocked) => l.narrow(x),
+        _ => l.pixels(x),
     };
-    let other = group.add.map(|add| l.blocked(add.other));
+    let other = group.add.map(|add| if wide { l.blocked(add.other) } else { l.narrow(add.other) });
     let (scale, bias) = match group.norm {
         Some(norm) => {
             let (scale, shift) = fold(l, norm, bias, geometry.out_channels);
@@ -45,7 +38,7 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
         None => (None, bias.map(|b| l.plain(b))),
     };
     let packed = pack(l, w, recipe.packed_len(), scale, Kernel::PackConv(recipe.clone()));
-    let to = l.define_blocked(result);
+    let to = if wide { l.define_blocked(result) } else { l.define_narrow(result) };
     let scratch = l.scratch(recipe.scratch_len(l.options.threads));
     let kernel = Kernel::Conv { recipe, clamp: group.clamp(l.graph), residual_worth: 1.0 };
     let step = Step::new(l.group_name(group), kernel).with_macs(geometry.macs());
@@ -65,6 +58,59 @@ fn choose<R>(
     let rival = if narrow.is_some() { Format::Bf16 } else { Format::F32 };
     let winograd = if l.options.exact { None } else { winograd(rival) };
     winograd.or(narrow).or_else(wide)
+}
+
+/// The recipe of a convolution; a result of bf16 products is `f32` if `wide`.
+fn forward_recipe(
+    l: &Lowering,
+    geometry: ConvGeometry,
+    layout: InputLayout,
+    wide: bool,
+) -> Option<ConvForward> {
+    let isa = l.options.isa;
+    let of_narrow = if layout == InputLayout::Plain { InputLayout::Pixels } else { layout };
+    let winograd = |rival| match layout {
+        InputLayout::Blocked => ConvForward::winograd(geometry, isa, rival),
+        _ => None,
+    };
+    let narrow = || ConvForward::narrow(geometry, isa, of_narrow, (Coding::Bf16, wide));
+    choose(l, winograd, narrow, || ConvForward::new(geometry, isa, layout))
+}
+
+fn input_gradient_recipe(l: &Lowering, geometry: ConvGeometry, wide: bool) -> Option<ConvInputGrad> {
+    let isa = l.options.isa;
+    let winograd = |rival| ConvInputGrad::winograd(geometry, isa, rival);
+    let narrow = || ConvInputGrad::narrow(geometry, isa, wide);
+    choose(l, winograd, narrow, || ConvInputGrad::new(geometry, isa))
+}
+
+fn weight_gradient_recipe(
+    l: &Lowering,
+    geometry: ConvGeometry,
+    layout: InputLayout,
+) -> Option<ConvWeightGrad> {
+    let isa = l.options.isa;
+    let winograd = |rival| match layout {
+        InputLayout::Blocked => ConvWeightGrad::winograd(geometry, isa, rival),
+        _ => None,
+    };
+    let narrow = || ConvWeightGrad::narrow(geometry, isa, layout);
+    choose(l, winograd, narrow, || ConvWeightGrad::new(geometry, isa, layout))
+}
+
+/// What a convolution, or one of its gradients, reads tensors in channel blocks as.
+pub fn format_of(l: &Lowering, node: &Node) -> Option<Format> {
+    let blocks = InputLayout::Blocked;
+    match &node.op {
+        Op::Conv2d(conv) => {
+            let geometry =
+                conv.geometry(l.graph.shape(node.inputs[0]), l.graph.shape(node.inputs[1])).ok()?;
+            Some(forward_recipe(l, geometry, blocks, true)?.format())
+        }
+        Op::Conv2dGradInput(grad) => Some(input_gradient_recipe(l, grad.geometry, true)?.format()),
+        Op::Conv2dGradWeight(grad) => Some(weight_gradient_recipe(l, grad.geometry, blocks)?.format()),
+        _ => None,
+    }
 }
 
 /// Images of few channels in one group are read as they come; everything else in blocks.
@@ -118,19 +164,13 @@ pub fn input_gradient(l: &mut Lowering, group: &Group) -> bool {
     let node = l.graph.node(group.main);
     let Op::Conv2dGradInput(grad) = &node.op else { return false };
     let (geometry, dy, w) = (grad.geometry, node.inputs[0], node.inputs[1]);
-    let isa = l.options.isa;
-    let recipe = choose(
-        l,
-        |rival| ConvInputGrad::winograd(geometry, isa, rival),
-        || ConvInputGrad::narrow(geometry, isa, true),
-        || ConvInputGrad::new(geometry, isa),
-    );
-    let Some(recipe) = recipe else { return false };
     let Some(result) = group.result(l.graph) else { return false };
+    let Some(recipe) = input_gradient_recipe(l, geometry, !l.stores_narrow(result)) else { return false };
+    let wide = recipe.format() == Format::F32 || !l.stores_narrow(result);
     let from = if recipe.format() == Format::F32 { l.blocked(dy) } else { l.narrow(dy) };
-    let other = group.add.map(|add| l.blocked(add.other));
+    let other = group.add.map(|add| if wide { l.blocked(add.other) } else { l.narrow(add.other) });
     let packed = pack(l, w, recipe.packed_len(), None, Kernel::PackConvInputGrad(recipe.clone()));
-    let to = l.define_blocked(result);
+    let to = if wide { l.define_blocked(result) } else { l.define_narrow(result) };
     let scratch = l.scratch(recipe.scratch_len(l.options.threads));
     let kernel = Kernel::ConvInputGrad { recipe, clamp: None };
     let step = Step::new(l.group_name(group), kernel).with_macs(geometry.macs());
@@ -163,14 +203,7 @@ pub fn weight_gradient(l: &mut Lowering, group: &Group) -> bool {
     let Op::Conv2dGradWeight(grad) = &node.op else { return false };
     let (geometry, x, dy): (ConvGeometry, _, _) = (grad.geometry, node.inputs[0], node.inputs[1]);
     let layout = input_layout(l, x, geometry.groups);
-    let isa = l.options.isa;
-    let winograd = |rival| match layout {
-        InputLayout::Blocked => ConvWeightGrad::winograd(geometry, isa, rival),
-        _ => None,
-    };
-    let narrow = || ConvWeightGrad::narrow(geometry, isa, layout);
-    let recipe = choose(l, winograd, narrow, || ConvWeightGrad::new(geometry, isa, layout));
-    let Some(recipe) = recipe else { return false };
+    let Some(recipe) = weight_gradient_recipe(l, geometry, layout) else { return false };
     let (from, gradient) = match recipe.format() {
         Format::F32 => (in_layout(l, x, layout), l.blocked(dy)),
         _ if layout == InputLayout::Plain => (l.pairs(x, Order::Plain), l.pairs(dy, Order::Blocked)),

@@ -6,11 +6,15 @@ use ocellus_kernels::elementwise::{self as activation, ByOutput, prelu_grad_scra
 use ocellus_kernels::softmax::Softmax;
 
 use crate::passes::Group;
+use crate::plan::Narrow;
 use crate::plan::lowering::{Lowering, Order};
 use crate::plan::step::{Elementwise, Kernel, Step};
 
 /// ReLU, its gradient, and sums, differences and products of equal shapes.
 pub fn map(l: &mut Lowering, group: &Group) -> bool {
+    if relu_gradient_of_narrow(l, group) {
+        return true;
+    }
     let node = l.graph.node(group.main);
     let (kernel, operands): (_, Vec<ValueId>) = match &node.op {
         Op::Activation(Activation::Relu) => (Kernel::Elementwise(Elementwise::Relu), node.inputs.clone()),
@@ -51,6 +55,23 @@ pub fn map(l: &mut Lowering, group: &Group) -> bool {
     let reads: Vec<_> = operands.iter().map(|&v| l.get(v, order)).collect();
     let y = l.define(result, order);
     l.push(Step::new(&node.name, kernel).reading(reads).writing([y]).sharing(0));
+    true
+}
+
+/// The gradient of a ReLU where an operand or the result is stored in bf16.
+fn relu_gradient_of_narrow(l: &mut Lowering, group: &Group) -> bool {
+    let node = l.graph.node(group.main);
+    let (Op::ActivationGrad(grad), true) = (&node.op, l.trains_narrow()) else { return false };
+    let (y, dy, result) = (node.inputs[1], node.inputs[2], node.outputs[0]);
+    let some = l.stores_narrow(result) || l.lies_narrow(y) || l.lies_narrow(dy);
+    if grad.activation != Activation::Relu || !some || l.graph.shape(result).rank() != 4 {
+        return false;
+    }
+    let (from, mask) = (l.stored(dy), l.stored(y));
+    let to = l.define_stored(result);
+    let kernel = Kernel::Narrow(Narrow::ReluGrad { size: l.size(result) });
+    let step = Step::new(&node.name, kernel).reading([from, mask]).writing([to]);
+    l.push(if l.same_format(from, to) { step.sharing(0) } else { step });
     true
 }
 

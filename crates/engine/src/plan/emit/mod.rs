@@ -12,9 +12,12 @@ mod pool;
 mod reduce;
 mod reference;
 mod shuffle;
+mod stored;
 mod training;
 
 use ocellus_graph::Op;
+
+pub use stored::stored_narrow;
 
 use super::lowering::Lowering;
 use crate::passes::Group;

@@ -21,10 +21,16 @@ const FEW_IMAGES: usize = 4;
 
 /// Lowers a group if it runs in narrow numbers.
 pub fn emit(l: &mut Lowering, group: &Group) -> bool {
+    let node = l.graph.node(group.main);
+    if l.trains_narrow() {
+        // Sums and ReLUs are the same in training; all else has steps of its own there.
+        let is_sum = matches!(node.op, Op::Activation(_) | Op::Binary(_));
+        return is_sum && l.stores_narrow(node.outputs[0]) && sum(l, group.main);
+    }
     if !l.is_narrow() {
         return false;
     }
-    match &l.graph.node(group.main).op {
+    match &node.op {
         Op::Conv2d(_) => conv(l, group),
         Op::Linear(_) => linear(l, group),
         Op::MaxPool(_) | Op::AvgPool(_) => pool(l, group.main),
@@ -199,7 +205,11 @@ fn sum(l: &mut Lowering, id: NodeId) -> bool {
     let (inputs, result) = (&node.inputs, node.outputs[0]);
     let same_shape = inputs.iter().all(|&v| l.graph.shape(v) == l.graph.shape(result));
     let few_lie_narrow = 2 * inputs.iter().filter(|&&v| l.lies_narrow(v)).count() < inputs.len();
-    if !same_shape || l.graph.shape(result).rank() != 4 || few_lie_narrow || is_wide(l, result) {
+    if !same_shape
+        || l.graph.shape(result).rank() != 4
+        || few_lie_narrow
+        || (is_wide(l, result) && !l.stores_narrow(result))
+    {
         return false;
     }
     let (codings, to): (Option<Vec<Coding>>, _) =

@@ -19,7 +19,7 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
         return false;
     }
     let size = l.size(node.inputs[0]);
-    let x = l.blocked(node.inputs[0]);
+    let x = l.stored(node.inputs[0]);
     let (gamma, beta) = match norm.affine {
         true => (Some(l.plain(node.inputs[1])), Some(l.plain(node.inputs[2]))),
         false => (None, None),
@@ -31,11 +31,12 @@ pub fn forward(l: &mut Lowering, group: &Group) -> bool {
             (l.plain(node.inputs[at]), l.plain(node.inputs[at + 1]))
         }
     };
-    let other = group.add.map(|add| l.blocked(add.other));
-    let y = l.define_blocked(result);
+    let other = group.add.map(|add| l.stored(add.other));
+    let y = l.define_stored(result);
     let kernel = Kernel::Normalise { size, eps: norm.eps, relu: group.relu.is_some() };
     let reads = [Some(x), gamma, beta, Some(mean), Some(var), other];
-    l.push(Step::new(l.group_name(group), kernel).reading(reads).writing([y]).sharing(0));
+    let step = Step::new(l.group_name(group), kernel).reading(reads).writing([y]);
+    l.push(if l.same_format(x, y) { step.sharing(0) } else { step });
     true
 }
 
@@ -62,18 +63,19 @@ pub fn backward(l: &mut Lowering, group: &Group) -> bool {
         return false;
     }
     let size = l.size(node.inputs[0]);
-    let x = l.blocked(node.inputs[0]);
+    let x = l.stored(node.inputs[0]);
     let gamma = grad.norm.affine.then(|| l.plain(node.inputs[2]));
     let at = node.inputs.len() - 2;
     let (mean, var) = (l.plain(node.inputs[at]), l.plain(node.inputs[at + 1]));
     let Incoming { dy, mask, beta, y } = incoming(l, group);
-    let dx = l.define_blocked(node.outputs[0]);
+    let dx = l.define_stored(node.outputs[0]);
     let (dgamma, dbeta) = (l.define_plain(node.outputs[1]), l.define_plain(node.outputs[2]));
     let scratch = l.scratch(reduce_scratch_len(size));
     let kernel = Kernel::BatchNormGrad { size, eps: grad.norm.eps, statistics: grad.norm.statistics, mask };
     let reads = [Some(dy), Some(x), y, gamma, beta, Some(mean), Some(var)];
     let step = Step::new(l.group_name(group), kernel).reading(reads).writing([dx, dgamma, dbeta]);
-    l.push(step.with_scratch(scratch).sharing(0));
+    let step = step.with_scratch(scratch);
+    l.push(if l.same_format(dy, dx) { step.sharing(0) } else { step });
     true
 }
 
@@ -87,15 +89,15 @@ struct Incoming {
 
 fn incoming(l: &mut Lowering, group: &Group) -> Incoming {
     let Some(relu_grad) = group.mask else {
-        let dy = l.blocked(l.graph.node(group.main).inputs[1]);
+        let dy = l.stored(l.graph.node(group.main).inputs[1]);
         return Incoming { dy, mask: Mask::None, beta: None, y: None };
     };
     let inputs = &l.graph.node(relu_grad).inputs;
-    let (y, dy) = (inputs[1], l.blocked(inputs[2]));
+    let (y, dy) = (inputs[1], l.stored(inputs[2]));
     match normalised_directly(l, group.main, y) {
         // x is read anyway, so the mask costs nothing when it can be found from x alone.
         Some(beta) => Incoming { dy, mask: Mask::Recompute, beta: beta.map(|b| l.plain(b)), y: None },
-        None => Incoming { dy, mask: Mask::Output, beta: None, y: Some(l.blocked(y)) },
+        None => Incoming { dy, mask: Mask::Output, beta: None, y: Some(l.stored(y)) },
     }
 }
 
