@@ -1,14 +1,38 @@
 //! Training in bf16 against the same step in `f32`.
 
 use super::narrow::instruction_sets;
-use super::{assert_close, run, training_graph};
+use super::{run, training_graph};
 use crate::networks::CASES;
 use ocellus_engine::{Options, Precision, Session};
 use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, Request, differentiate};
 use ocellus_kernels::format::Format;
 
-/// What the rounding of every factor to 2^-9 of itself comes to in a gradient, of the largest number.
-const TOLERANCE: f32 = 0.1;
+/// What the rounding of every factor to 2^-9 of itself comes to in all gradients together, as a share of their length.
+/// Most of it is where rounding changed what a ReLU let through or which pixel was the largest: if it did for one number
+/// in a hundred, the share is a tenth.
+const TOLERANCE: f32 = 0.2;
+/// The same for a single tensor, some of which are sums in which large terms cancel.
+const OF_ONE: f32 = 0.5;
+
+fn length<'a>(x: impl IntoIterator<Item = &'a f32>) -> f32 {
+    x.into_iter().map(|x| x * x).sum::<f32>().sqrt()
+}
+
+#[track_caller]
+fn assert_near(what: &str, actual: &[(String, Vec<f32>)], expected: &[(String, Vec<f32>)]) {
+    let (mut all, mut differences) = (Vec::new(), Vec::new());
+    for ((name, a), (_, e)) in actual.iter().zip(expected) {
+        let difference: Vec<f32> = a.iter().zip(e).map(|(a, e)| a - e).collect();
+        let (off, scale) = (length(&difference), length(e).max(1e-3 * (e.len() as f32).sqrt()));
+        assert!(off <= OF_ONE * scale, "{what}: {name} is off by {off} of {scale}");
+        if name.starts_with("grad/") {
+            all.extend(e);
+            differences.extend(difference);
+        }
+    }
+    let (off, scale) = (length(&differences), length(&all));
+    assert!(off <= TOLERANCE * scale, "{what}: gradients are off by {off} of {scale}");
+}
 
 fn bf16() -> Options {
     Options::default().with_precision(Precision::Bf16)
@@ -22,7 +46,7 @@ fn gradients_are_near_those_of_f32() {
         for isa in instruction_sets() {
             let actual = run(&graph, &Options { isa, ..bf16() }.with_threads(2));
             let what = format!("{} trained in bf16 on {}", case.name, isa.name());
-            assert_close(&what, &actual, &expected, TOLERANCE);
+            assert_near(&what, &actual, &expected);
         }
     }
 }
@@ -90,7 +114,7 @@ fn every_product_of_a_convolution_is_of_bf16_numbers() {
     assert_eq!([stored("conv1"), stored("relu1")], [Format::F32; 2], "{plan}");
     let expected = run(&graph, &Options { exact: true, ..Options::default() });
     let actual = run(&graph, &Options { exact: true, ..bf16() });
-    assert_close("exactly chosen", &actual, &expected, TOLERANCE);
+    assert_near("exactly chosen", &actual, &expected);
     assert!(actual != expected, "bf16 numbers were multiplied");
 }
 
