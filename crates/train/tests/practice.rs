@@ -6,8 +6,8 @@ use ocellus_formats::Model;
 use ocellus_train::checkpoint::Checkpoint;
 use ocellus_train::recipe::{OptimiserKind, ScheduleConstants, ScheduleKind};
 use ocellus_train::{
-    Choices, Outcome, Practice, Prepared, Rule, RunFolder, StepReport, TrainError, Watch, find_rate,
-    was_stopped,
+    Choices, Outcome, Practice, Prepared, Rule, RunFolder, StepReport, TrainError, TrainPrecision, Watch,
+    find_rate, was_stopped,
 };
 
 fn threads(threads: usize) -> Options {
@@ -42,6 +42,7 @@ fn all() -> Choices {
         rand_augment: vec![1, 3],
         auto_augment: None,
         warmup: Some(0.5),
+        precision: Some(TrainPrecision::Bf16),
     };
     Choices {
         accumulate: Some(2),
