@@ -31,7 +31,7 @@ fn a_digit_is_told_in_half_and_a_quarter_of_the_bits() {
 #[test]
 fn a_run_in_bf16_says_so_and_keeps_to_it() {
     let place = Place::new();
-    place.ok("train --epochs 2 --precision bf16 --out run");
+    place.ok("train --epochs 3 --precision bf16 --out run");
     let config = std::fs::read_to_string(place.path("run/config.toml")).unwrap();
     assert!(config.contains("precision = \"bf16\""), "{config}");
     assert!(top1(&place, "val run digits") > 0.5);

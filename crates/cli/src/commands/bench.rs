@@ -29,7 +29,7 @@ Examples:
   ocellus bench resnet50 --batch 1
   ocellus bench resnet50 --precision bf16 --per-layer
   ocellus bench resnet20 --batch 128 --mode train --per-layer
-  ocellus bench resnet50 --batch 16 --mode train --precision bf16
+  ocellus bench resnet20 --batch 16 --mode train --precision bf16
 
 A training step is forward, backward and an update of SGD with momentum. GFLOP/s count two operations for each
 multiply-accumulate of convolutions and linear layers, done directly: an algorithm that needs fewer, as Winograd's, may

@@ -41,7 +41,7 @@ Examples:
   ocellus train faces/ --model lenet --loss contrastive --disjoint-classes     which pictures show the same?
   ocellus train mnist/ --model lenet --loss joint --embedding 32     the same, and what they are called
   ocellus train --model gate.txt                    a network described in a file (ocellus convert NET gate.txt writes one)
-  ocellus train photos/ --model resnet50 --precision bf16     quicker on processors with AVX512-BF16
+  ocellus train photos/ --model resnet18 --precision bf16     quicker on processors with AVX512-BF16
   ocellus train --lr-find                           which learning rate?
   ocellus train --solver lenet_solver.prototxt --root caffe/     as Caffe would, data and networks under caffe/
   ocellus train --solver lenet_solver.prototxt --resume lenet_iter_5000.solverstate
