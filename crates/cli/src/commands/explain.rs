@@ -10,11 +10,11 @@ use crate::network::{SourceArgs, parse_input};
 
 const EXAMPLE: &str = "\
 Examples:
-  ocellus explain resnet50 fc              one layer: shapes, parameters, cost, what it sees
-  ocellus explain resnet50 fc --classes 3  how (1, 2048) becomes (1, 3)
-  ocellus explain bottleneck               a topic, on its usual network
-  ocellus explain parameters runs/train    a topic, on your own network
-  ocellus explain                          all topics
+  ocellus explain resnet50 fc               one layer: shapes, parameters, cost, what it sees
+  ocellus explain resnet50 fc --classes 3   how (1, 2048) becomes (1, 3)
+  ocellus explain bottleneck                a topic, on its usual network
+  ocellus explain parameters runs/train     a topic, on your own network
+  ocellus explain                           all topics
 
 Every number is counted on the network that is named: from the zoo, a run folder, or a file of any known format.";
 
