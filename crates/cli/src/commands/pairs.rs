@@ -56,7 +56,7 @@ pub fn measure(
     let config = run.config().is_file().then(|| TrainConfig::of_run(&run)).transpose()?;
     let source = val::source(wanted, common)?;
     let is_own = wanted.is_own(&source.data)?;
-    let images = if is_own { source.open(false)? } else { source.open_unseen()? };
+    let images = wanted.open(&source, model, false)?;
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
     if images.val.is_empty() {
         bail!("there are no validation or test images in {}; put some into val/CLASS folders", source.data);

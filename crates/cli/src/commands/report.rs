@@ -70,7 +70,7 @@ pub fn run(args: ReportArgs, common: &Common) -> anyhow::Result<()> {
     let preprocess = preprocess_of(&model)?;
     let source = val::source(&wanted, common)?;
     let is_own = wanted.is_own(&source.data)?;
-    let images = if is_own { source.open(false)? } else { source.open_unseen()? };
+    let images = wanted.open(&source, &model, false)?;
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
     if images.val.is_empty() {
         bail!("there are no validation or test images in {}; put some into val/CLASS folders", source.data);

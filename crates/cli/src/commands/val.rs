@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use ocellus::Model;
 use ocellus::train::metrics::ClassReport;
 use ocellus::train::{
-    Assessment, BUILT_IN, Handling, Item, RunFolder, Source, TrainConfig, Validator, View, division_of,
-    match_classes, preprocess_of,
+    Assessment, BUILT_IN, Handling, Images, Item, RunFolder, Source, TrainConfig, Validator, View,
+    division_of, match_classes, preprocess_of,
 };
 use serde::Serialize;
 
@@ -128,7 +129,7 @@ pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
     }
     let preprocess = preprocess_of(&model)?;
     let source = source(&wanted, common)?;
-    let images = if wanted.is_own(&source.data)? { source.open(true)? } else { source.open_unseen()? };
+    let images = wanted.open(&source, &model, true)?;
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
     if images.drawn {
         console::complain("note: the data has no val folder; measured on the share that was drawn by seed");
@@ -196,6 +197,14 @@ impl Wanted<'_> {
     pub fn is_own(&self, data: &str) -> anyhow::Result<bool> {
         let config = config_of(&self.run())?;
         Ok(config.is_some_and(|config| is_same_data(&config.data, data)))
+    }
+
+    /// Opens the data: the part that validates, and what the model was trained on unless `val_only`.
+    pub fn open(&self, source: &Source, model: &Model, val_only: bool) -> anyhow::Result<Images> {
+        let is_own = self.is_own(&source.data)?;
+        // What was trained here may have seen a part of this data under another name.
+        let may_have_seen = is_own || model.info.contains_key("epoch");
+        Ok(if may_have_seen { source.open(val_only || !is_own)? } else { source.open_unseen()? })
     }
 
     /// The folder of the model's run, if it has one; its model may be named by its file.
