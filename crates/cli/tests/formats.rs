@@ -76,6 +76,34 @@ fn a_solver_trains_stops_and_goes_on_to_the_same_bits() {
 }
 
 #[test]
+fn a_solver_holds_its_networks_and_leaves_hdf5() {
+    let place = place_with_digits();
+    let solver = format!(
+        "base_lr: 0.05 momentum: 0.9 lr_policy: 'fixed' max_iter: 40 snapshot: 20 snapshot_prefix: 'out/net'
+         snapshot_format: HDF5 test_interval: 40 test_iter: 3 test_iter: 7
+         test_net_param {{ {NET} }}
+         net_param {{
+         {NET} }}"
+    );
+    fs::write(place.path("solver.prototxt"), &solver).unwrap();
+    let done = place.ok("train --solver solver.prototxt --json").json();
+    assert_eq!(done["test"].as_array().unwrap().len(), 4, "accuracy and loss of both test networks: {done}");
+    let whole = fs::read(place.path("out/net_iter_40.caffemodel.h5")).unwrap();
+    assert!(whole.starts_with(b"\x89HDF"));
+    place.ok("train --solver solver.prototxt --out again --resume out/net_iter_20.solverstate.h5");
+    assert_eq!(fs::read(place.path("again/net_iter_40.caffemodel.h5")).unwrap(), whole);
+    // What is wrong in a network is told by the solver's own line.
+    fs::write(place.path("solver.prototxt"), solver.replace("\"ReLU\"", "\"Relux\"")).unwrap();
+    let said = place.refusal("train --solver solver.prototxt");
+    let lines: Vec<&str> = solver.lines().collect();
+    let line = lines.iter().rposition(|line| line.contains("ReLU")).unwrap() + 1; // training comes first
+    assert!(said.contains(&format!("solver.prototxt: line {line}: layer relu (Relux)")), "{said}");
+    fs::write(place.path("solver.prototxt"), format!("net: 'a' net: 'b' {solver}")).unwrap();
+    let said = place.refusal("train --solver solver.prototxt");
+    assert!(said.contains("several networks for training"), "{said}");
+}
+
+#[test]
 fn every_update_rule_learns() {
     let place = place_with_digits();
     let rules = [
@@ -249,6 +277,31 @@ fn surgery_gives_the_same_numbers_and_maps() {
     assert_eq!(place.ok("summary back.prototxt --json").json()["parameters"]["trainable"], 431_080);
     assert!(place.refusal("convert nonsense lenet x.prototxt").contains("fc-to-conv"));
     assert!(place.refusal("convert lenet x.docx").contains(".onnx"));
+}
+
+#[test]
+fn the_fate_of_every_tensor_is_told() {
+    let place = Place::new();
+    place.ok("convert lenet lenet.safetensors --untrained");
+    let text = place.ok("summary lenet --weights lenet.safetensors").out;
+    assert!(text.contains("planned peak memory") && text.contains("8 matched, 0 reshaped"), "{text}");
+    let alone = place.ok("summary --weights lenet.safetensors --json").json();
+    assert_eq!(
+        (&alone["weights"]["matched"], &alone["weights"]["missing"]),
+        (&8.into(), &0.into()),
+        "{alone}"
+    );
+    let said = place.refusal("summary resnet20 --weights lenet.safetensors");
+    assert!(said.contains("it does not fit resnet20"), "{said}");
+}
+
+#[test]
+fn channels_that_stand_last_are_noticed() {
+    let place = Place::new();
+    fs::write(place.path("x.npy"), npy("(2, 28, 28, 1)", 1568)).unwrap();
+    let said = place.refusal("run lenet --input input=x.npy --output output=y.npy");
+    assert!(said.contains("(2, 28, 28, 1)") && said.contains("(2, 1, 28, 28)"), "{said}");
+    assert!(said.contains("channels stand last") && said.contains("transpose(0, 3, 1, 2)"), "{said}");
 }
 
 /// A version 1 `.npy` file of `count` numbers.

@@ -204,6 +204,8 @@ mod tests {
                 .contains(&"features.denseblock4.denselayer16.norm2.bias".to_string())
         );
         assert_eq!(first("pre_logits.fc1.weight"), ["classifier.0.weight"]);
+        assert_eq!(first("pre_logits.fc2.bias"), ["classifier.3.bias"]);
+        assert!(first("head.fc.weight").contains(&"classifier.6.weight".to_string()));
         assert!(first("layer1.0.conv1.weight").is_empty());
         assert!(
             first("resnet.encoder.stages.99999999999999999999.layers.0.shortcut.convolution.weight")

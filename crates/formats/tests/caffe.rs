@@ -123,7 +123,7 @@ fn googlenet_trains_three_losses_of_different_weight() {
 fn solvers_keep_their_policies() {
     let Some(path) = data("prototxt/lenet/lenet_solver.prototxt") else { return };
     let solver = caffe::read_solver(path).unwrap();
-    assert_eq!(solver.net, "examples/mnist/lenet_train_test.prototxt");
+    assert_eq!(solver.net, caffe::NetSource::File("examples/mnist/lenet_train_test.prototxt".into()));
     assert_eq!(solver.method, Method::Sgd);
     assert_eq!(solver.lr_policy, LrPolicy::Inv { gamma: 0.0001, power: 0.75 });
     assert_eq!((solver.max_iter, solver.test_iter.as_slice(), solver.momentum), (10_000, &[100][..], 0.9));

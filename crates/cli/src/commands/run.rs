@@ -130,6 +130,9 @@ fn network(
         classes: None,
     };
     let named = source.find(&args.net, None).map(Network::of);
+    if let Ok(network) = &named {
+        refuse_channels_last(&network.graph, inputs)?;
+    }
     // A network from the zoo is made for the image; others are fitted to it below.
     let mut network = match (named, image) {
         (Ok(Network { is_made: true, .. }) | Err(_), Some(shape)) => {
@@ -156,6 +159,31 @@ fn network(
         _ => network.take_weights(common.seed()),
     };
     Ok((network, graph, weights))
+}
+
+/// Images with their channels last, as TensorFlow has them, would else be taken for images of many channels.
+fn refuse_channels_last(graph: &Graph, inputs: &[(String, Tensor)]) -> anyhow::Result<()> {
+    for (name, tensor) in inputs {
+        let Some(input) = graph.find_input(name) else { continue };
+        let (&[batch, height, width, last], &[_, channels, ..]) =
+            (tensor.shape().dims(), graph.shape(input).dims())
+        else {
+            continue;
+        };
+        if graph.shape(input).rank() == 4
+            && last == channels
+            && height != channels
+            && height.min(width) > last
+        {
+            bail!(
+                "input {name} has shape {} in its file, the network needs {}: its channels stand last, in the order \
+                 (N, H, W, C); put them second, x.transpose(0, 3, 1, 2)",
+                tensor.shape(),
+                ocellus::Shape::from([batch, channels, height, width])
+            );
+        }
+    }
+    Ok(())
 }
 
 fn read_weights(file: &std::path::Path, graph: &mut Graph, trains: bool) -> anyhow::Result<Weights> {

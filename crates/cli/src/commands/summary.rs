@@ -1,7 +1,11 @@
 //! `ocellus summary`: what is this network?
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use ocellus::compare::{Comparison, compare};
+use ocellus::formats::{Fate, MatchReport};
+use ocellus::load::weights_for;
 use ocellus::train::{Optimiser, StepGraphs, StepSetup};
 use ocellus::{Graph, Options, Plan, Summary};
 use serde_json::{Value, json};
@@ -15,6 +19,7 @@ Examples:
   ocellus summary resnet50
   ocellus summary resnet20 --input 128,3,32,32 --train
   ocellus summary lenet_train_test.prototxt --input 1,1,28,28
+  ocellus summary resnet50 --weights resnet50.pth                what becomes of every tensor of the file
   ocellus summary --compare resnet50 ResNet-50-deploy.prototxt
 
 A training step's memory is that of SGD with momentum.";
@@ -24,8 +29,12 @@ A training step's memory is that of SGD with momentum.";
 #[command(after_help = EXAMPLE)]
 pub struct SummaryArgs {
     /// Name in the zoo, run folder, or a file of any format that holds or describes a network
-    #[arg(value_name = "NET", required_unless_present = "compare")]
+    #[arg(value_name = "NET", required_unless_present_any = ["compare", "weights"])]
     pub net: Option<String>,
+    /// Also tell what becomes of every tensor of this file (.safetensors, .caffemodel, .pt, .pth, .h5, .npz); without
+    /// NET, the network is the file's own
+    #[arg(long, value_name = "FILE", conflicts_with = "compare")]
+    pub weights: Option<PathBuf>,
     /// Shape of the input
     #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
     pub input: Option<[usize; 4]>,
@@ -60,10 +69,19 @@ pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
     let find = |word: &str| -> anyhow::Result<Graph> { Ok(source.find(word, args.input)?.graph) };
     let net = match (&args.net, args.compare.as_deref()) {
         (_, Some([a, b])) => return print_comparison([a, b], &compare(&find(a)?, &find(b)?), common),
-        (Some(net), _) => net,
-        _ => anyhow::bail!("name a network: ocellus summary NET"),
+        (Some(net), _) => net.clone(),
+        _ => match &args.weights {
+            Some(file) => file.display().to_string(),
+            None => anyhow::bail!("name a network: ocellus summary NET"),
+        },
     };
-    let graph = find(net)?;
+    let (graph, report) = match &args.weights {
+        Some(file) => {
+            let (graph, report) = with_weights(&source, &net, file, args.input)?;
+            (graph, Some(report))
+        }
+        None => (find(&net)?, None),
+    };
     let step = training_step(&graph);
     let planned = planned(&graph, &step, &common.machine())?;
     let shown = match (args.train, step) {
@@ -79,7 +97,11 @@ pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
         ..shown
     };
     if common.json {
-        return console::say_json(&to_json(&summary, &planned));
+        let mut all = to_json(&summary, &planned);
+        if let Some(report) = &report {
+            all["weights"] = tensors_json(report);
+        }
+        return console::say_json(&all);
     }
     console::say(&summary.to_string());
     console::say(&format!("planned peak memory, inference: {}", words::bytes(planned.inference)));
@@ -87,7 +109,50 @@ pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
         Ok(bytes) => console::say(&format!("planned peak memory, training step: {}", words::bytes(*bytes))),
         Err(reason) => console::say(&format!("planned peak memory, training step: none ({reason})")),
     }
+    report.iter().for_each(|report| console::say(&format!("\n{report}")));
     Ok(())
+}
+
+/// The network that takes the weights of `file`, and what became of each tensor; where they do not fit, that is told
+/// before the error.
+fn with_weights(
+    source: &SourceArgs,
+    net: &str,
+    file: &Path,
+    input: Option<[usize; 4]>,
+) -> anyhow::Result<(Graph, MatchReport)> {
+    let with = SourceArgs { weights: Some(file.to_owned()), ..source.clone() };
+    let own = if Path::new(net) == file { source } else { &with };
+    let found = own.find(net, input);
+    let graph = match found.as_ref() {
+        Ok(found) => found.graph.clone(),
+        Err(_) => match source.find(net, input) {
+            Ok(bare) => bare.graph,
+            Err(_) => return Err(found.err().unwrap_or_else(|| anyhow::anyhow!("{net} is no network"))),
+        },
+    };
+    let report = weights_for(file, &graph)?.report;
+    match found {
+        Ok(_) => Ok((graph, report)),
+        Err(cause) => {
+            console::complain(&report.to_string());
+            Err(cause)
+        }
+    }
+}
+
+fn tensors_json(report: &MatchReport) -> Value {
+    let fates = [
+        ("matched", Fate::Matched),
+        ("reshaped", Fate::Reshaped),
+        ("wrong_shape", Fate::WrongShape),
+        ("missing", Fate::Missing),
+        ("unused", Fate::Unused),
+        ("ignored", Fate::Ignored),
+    ];
+    let all: serde_json::Map<String, Value> =
+        fates.into_iter().map(|(name, fate)| (name.to_string(), json!(report.count(fate)))).collect();
+    Value::Object(all)
 }
 
 fn print_comparison(names: [&str; 2], found: &Comparison, common: &Common) -> anyhow::Result<()> {

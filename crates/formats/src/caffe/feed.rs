@@ -164,7 +164,7 @@ fn data_layer(layer: &Layer) -> Result<Option<DataLayer>, Fault> {
 
 fn fillers(settings: &Message) -> Result<Vec<Init>, Fault> {
     let each = settings.all("data_filler").map(|field| {
-        let alone = Message { line: field.line, fields: vec![field.clone()] };
+        let alone = Message { line: field.line, fields: vec![field.clone()], body: "" };
         filler::filler(&alone, "data_filler")
     });
     each.collect()

@@ -103,7 +103,7 @@ impl<'a> Layer<'a> {
             let next = format!("its settings stand in {}", if name.is_empty() { "no message" } else { name });
             return Err(self.fault_with(format!("has the field {} (line {})", field.name, field.line), &next));
         }
-        let mut settings = Message { line: self.line, fields: Vec::new() };
+        let mut settings = Message { line: self.line, ..Message::default() };
         // Protobuf merges messages that stand several times.
         for field in self.body.all(name) {
             let message = field.as_message()?;

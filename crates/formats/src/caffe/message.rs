@@ -34,6 +34,8 @@ pub(in crate::caffe) struct Message<'a> {
     pub line: u32,
     /// Its fields.
     pub fields: Vec<Field<'a>>,
+    /// Itself as it stands in the file, without its braces; empty for one that was put together here.
+    pub body: &'a str,
 }
 
 /// One named value.

@@ -31,7 +31,7 @@ use ocellus_tensor::{Tensor, Weights};
 pub use datum::{Datum, Pixels};
 pub use feed::{DataLayer, DataSource, Transform, data_layers};
 pub use options::{NetOptions, Phase};
-pub use solver::{LrPolicy, Method, NetState, Regularization, Solver};
+pub use solver::{LrPolicy, Method, NetSource, NetState, Regularization, SnapshotFormat, Solver};
 pub use weights::SolverState;
 pub use write::{to_prototxt, write, write_solver_state, write_weights};
 

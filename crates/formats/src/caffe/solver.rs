@@ -7,10 +7,10 @@ use super::message::{Fault, Message};
 /// How a network is trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Solver {
-    /// The network for both phases (`net`), or that for training (`train_net`), as a path.
-    pub net: String,
-    /// Networks for testing, if they are not `net`.
-    pub test_nets: Vec<String>,
+    /// The network for training.
+    pub net: NetSource,
+    /// The networks for testing, in the order of `test_iter`.
+    pub test_nets: Vec<NetSource>,
     /// Batches per test, one entry for each network tested.
     pub test_iter: Vec<usize>,
     /// Iterations between tests; 0 for none.
@@ -47,6 +47,8 @@ pub struct Solver {
     pub average_loss: usize,
     /// Iterations between snapshots; 0 for none.
     pub snapshot: usize,
+    /// What snapshots are written as.
+    pub snapshot_format: SnapshotFormat,
     /// What snapshots' names begin with.
     pub snapshot_prefix: String,
     /// Whether there is a snapshot at the end.
@@ -59,6 +61,24 @@ pub struct Solver {
     pub train_state: NetState,
     /// The same for each network for testing.
     pub test_states: Vec<NetState>,
+}
+
+/// Where a network of a solver is described.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetSource {
+    /// In the file of this path.
+    File(String),
+    /// In the solver's description itself: this text, behind as many empty lines as it stands below the first.
+    Inline(String),
+}
+
+/// What a solver writes its snapshots as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotFormat {
+    /// `.caffemodel.h5` and `.solverstate.h5`.
+    Hdf5,
+    /// `.caffemodel` and `.solverstate`.
+    BinaryProto,
 }
 
 /// Which layers of a description are taken, beside the phase.
@@ -135,10 +155,13 @@ pub enum LrPolicy {
     },
 }
 
-const FIELDS: [&str; 39] = [
+const FIELDS: [&str; 42] = [
     "net",
     "train_net",
     "test_net",
+    "net_param",
+    "train_net_param",
+    "test_net_param",
     "test_iter",
     "test_interval",
     "test_initialization",
@@ -228,17 +251,8 @@ impl Solver {
 
 /// The solver of `message`.
 pub(super) fn read(message: &Message) -> Result<Solver, Fault> {
-    for inline in ["net_param", "train_net_param", "test_net_param"] {
-        if let Some(field) = message.get(inline) {
-            let next = "put the network in a file of its own and name it by net";
-            return Err(Fault::new(field.line, format!("{inline} inside a solver is not supported"), next));
-        }
-    }
     message.only("the solver", &FIELDS)?;
-    let net = message.text("net")?.or(message.text("train_net")?).map(str::to_string);
-    let Some(net) = net else {
-        return Err(Fault::new(1, "it names no network", "add net: \"train_val.prototxt\""));
-    };
+    let (net, test_nets) = nets(message)?;
     let regularization = match message.text("regularization_type")?.unwrap_or("L2") {
         "L2" => Regularization::L2,
         "L1" => Regularization::L1,
@@ -247,7 +261,7 @@ pub(super) fn read(message: &Message) -> Result<Solver, Fault> {
     let clip = message.f32("clip_gradients", -1.0)?;
     Ok(Solver {
         net,
-        test_nets: message.texts("test_net")?,
+        test_nets,
         test_iter: message.usizes("test_iter")?,
         test_interval: message.usize("test_interval", 0)?,
         test_initialization: message.bool("test_initialization", true)?,
@@ -266,6 +280,11 @@ pub(super) fn read(message: &Message) -> Result<Solver, Fault> {
         display: message.usize("display", 0)?,
         average_loss: message.usize("average_loss", 1)?.max(1),
         snapshot: message.usize("snapshot", 0)?,
+        snapshot_format: match message.get("snapshot_format") {
+            None => SnapshotFormat::BinaryProto,
+            Some(_) => [SnapshotFormat::Hdf5, SnapshotFormat::BinaryProto]
+                [message.choice("snapshot_format", &["HDF5", "BINARYPROTO"])?],
+        },
         snapshot_prefix: message.text("snapshot_prefix")?.unwrap_or("").to_string(),
         snapshot_after_train: message.bool("snapshot_after_train", true)?,
         random_seed: u64::try_from(message.i64("random_seed", -1)?).ok(),
@@ -276,6 +295,33 @@ pub(super) fn read(message: &Message) -> Result<Solver, Fault> {
             .map(|field| state(field.as_message()?))
             .collect::<Result<_, Fault>>()?,
     })
+}
+
+/// The network for training, and those for testing: the ones that are named or written down for it, then the one for
+/// both phases, once for each entry of `test_iter` that is left.
+fn nets(message: &Message) -> Result<(NetSource, Vec<NetSource>), Fault> {
+    let named = |name: &str| -> Result<Vec<NetSource>, Fault> {
+        Ok(message.texts(name)?.into_iter().map(NetSource::File).collect())
+    };
+    let inline = |name: &str| -> Result<Vec<NetSource>, Fault> {
+        let below = |body: &Message| "\n".repeat(body.line.saturating_sub(1) as usize) + body.body;
+        message.all(name).map(|field| Ok(NetSource::Inline(below(field.as_message()?)))).collect()
+    };
+    let both: Vec<NetSource> = named("net")?.into_iter().chain(inline("net_param")?).collect();
+    let train: Vec<NetSource> = named("train_net")?.into_iter().chain(inline("train_net_param")?).collect();
+    let mut tests: Vec<NetSource> = inline("test_net_param")?.into_iter().chain(named("test_net")?).collect();
+    let mut all = train.iter().chain(&both);
+    let Some(net) = all.next().cloned() else {
+        return Err(Fault::new(1, "it names no network", "add net: \"train_val.prototxt\""));
+    };
+    // Caffe wants one network for training, however it is said; one for each phase beside one for both is harmless.
+    if train.len() > 1 || both.len() > 1 {
+        let what = "it describes several networks for training";
+        return Err(Fault::new(1, what, "leave one of net, net_param, train_net and train_net_param"));
+    }
+    let left = message.usizes("test_iter")?.len().saturating_sub(tests.len());
+    tests.extend(both.first().into_iter().flat_map(|net| std::iter::repeat_n(net.clone(), left)));
+    Ok((net, tests))
 }
 
 fn state(message: &Message) -> Result<NetState, Fault> {

@@ -34,19 +34,24 @@ struct Parser<'a> {
 impl<'a> Parser<'a> {
     /// Fields up to `close`, or up to the end of the text.
     fn message(&mut self, close: Option<char>, depth: usize) -> Result<Message<'a>, Fault> {
-        let mut message = Message { line: self.line, fields: Vec::new() };
+        let mut message = Message { line: self.line, ..Message::default() };
+        let start = self.at;
         if depth > DEEPEST {
             return Err(self.fault(format!("messages lie more than {DEEPEST} deep in each other")));
         }
         loop {
             self.skip_blanks();
             match (self.peek(), close) {
-                (None, None) => return Ok(message),
+                (None, None) => {
+                    message.body = &self.text[start..];
+                    return Ok(message);
+                }
                 (None, Some(close)) => {
                     let what = format!("the text ends before the {close} of line {}", message.line);
                     return Err(self.fault(what));
                 }
                 (Some(c), Some(close)) if c == close => {
+                    message.body = &self.text[start..self.at];
                     self.step();
                     return Ok(message);
                 }

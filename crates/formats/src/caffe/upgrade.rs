@@ -179,7 +179,7 @@ fn from_v0<'a>(outer: &Message<'a>, inner: &Message<'a>) -> Result<Layer<'a>, Fa
         let next = "Caffe has no such type of the oldest form";
         return Err(Fault::new(inner.line, format!("the layer's type {old} is not known"), next));
     };
-    let mut body = Message { line: outer.line, fields: Vec::new() };
+    let mut body = Message { line: outer.line, ..Message::default() };
     let ends = outer.fields.iter().filter(|field| matches!(field.name, "bottom" | "top"));
     body.fields.extend(ends.cloned());
     let (mut settings, mut transform) = (Vec::new(), Vec::new());
@@ -200,7 +200,7 @@ fn from_v0<'a>(outer: &Message<'a>, inner: &Message<'a>) -> Result<Layer<'a>, Fa
     }
     for (name, fields) in [(message, settings), ("transform_param", transform)] {
         if !fields.is_empty() {
-            let value = Value::Message(Message { line: inner.line, fields });
+            let value = Value::Message(Message { line: inner.line, fields, body: "" });
             body.fields.push(Field { name, line: inner.line, value });
         }
     }
@@ -219,7 +219,7 @@ fn merge_padding<'a>(body: &mut Message<'a>, kind: &str, pad: &Field<'a>) -> Res
     match settings.map(|field| &mut field.value) {
         Some(Value::Message(settings)) => settings.fields.push(field),
         _ => {
-            let value = Value::Message(Message { line: pad.line, fields: vec![field] });
+            let value = Value::Message(Message { line: pad.line, fields: vec![field], body: "" });
             body.fields.push(Field { name, line: pad.line, value });
         }
     }

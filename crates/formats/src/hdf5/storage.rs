@@ -63,3 +63,24 @@ impl Storage for Metered {
         self.whole.read_range(self.start + offset, len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdf5_reader::storage::BytesStorage;
+
+    #[test]
+    fn one_question_reads_no_more_than_its_share() {
+        let meter = Meter::new(1 << 20);
+        let whole = Arc::new(BytesStorage::new(vec![7; 2 << 20]));
+        let storage = Metered { whole, start: 1 << 20, length: 1 << 20, meter: meter.clone() };
+        let reads = || (0..100).take_while(|_| storage.read_range(0, 1 << 20).is_ok()).count();
+        assert_eq!(reads(), 33);
+        assert_eq!(reads(), 0);
+        meter.restart();
+        assert_eq!(reads(), 33);
+        meter.open();
+        assert_eq!(reads(), 100);
+        assert!(storage.read_range(1, 1 << 20).is_err() && storage.read_range(u64::MAX, 2).is_err());
+    }
+}

@@ -243,8 +243,7 @@ fn described_by_caffe(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
 fn onnx_options(file: &Path, ask: &Ask) -> Result<onnx::ReadOptions, LoadError> {
     let options = onnx::ReadOptions::default();
     let Some(shape) = ask.input else { return Ok(options) };
-    let bytes = std::fs::read(file).map_err(|cause| LoadError::read(file, cause))?;
-    let [inputs, _] = onnx::ports(&bytes, &file.display().to_string())?;
+    let [inputs, _] = onnx::ports_of(file)?;
     Ok(match inputs.first() {
         Some(input) => options.shape(input.name.clone(), shape),
         None => options,

@@ -20,7 +20,7 @@ mod update;
 use std::path::PathBuf;
 
 use ocellus_engine::{Options, Session};
-use ocellus_formats::caffe::{self, Phase, Solver};
+use ocellus_formats::caffe::{self, NetSource, Phase, Solver};
 use ocellus_graph::{Graph, Request, differentiate, initialise};
 use ocellus_tensor::Weights;
 
@@ -93,9 +93,10 @@ pub fn solve(
     solver.max_iter = job.max_iter.unwrap_or(solver.max_iter);
     let seed = job.seed.or(solver.random_seed).unwrap_or(0);
     let places = Places::new(job);
-    let train = Net::open(&places.file(&solver.net)?, Phase::Train, &solver.train_state, &places, seed)?;
+    let text = text_of(&solver.net, job, &places)?;
+    let train = Net::open(text, Phase::Train, &solver.train_state, &places, seed)?;
     train.notes().iter().for_each(|note| watch.note(note));
-    let tests = test_nets(&solver, &places, seed)?;
+    let tests = test_nets(&solver, job, &places, seed)?;
     let mut weights = initialise(&train.graph, seed);
     if let Some(path) = &solver.weights {
         weights.extend(caffe::read_weights(places.file(path)?, &train.graph)?);
@@ -112,24 +113,35 @@ pub fn solve(
     run.go(watch)
 }
 
-fn test_nets(solver: &Solver, places: &Places, seed: u64) -> Result<Vec<Net>, TrainError> {
-    let paths =
-        if solver.test_nets.is_empty() { vec![&solver.net] } else { solver.test_nets.iter().collect() };
+/// A network's description, and what errors call the file that it stands in.
+fn text_of(net: &NetSource, job: &SolverJob, places: &Places) -> Result<(String, String), TrainError> {
+    Ok(match net {
+        NetSource::Inline(text) => (text.clone(), job.solver.display().to_string()),
+        NetSource::File(path) => {
+            let path = places.file(path)?;
+            (caffe::read_description(&path)?, path.display().to_string())
+        }
+    })
+}
+
+fn test_nets(solver: &Solver, job: &SolverJob, places: &Places, seed: u64) -> Result<Vec<Net>, TrainError> {
     if solver.test_iter.is_empty() || solver.test_interval == 0 {
         return Ok(Vec::new());
     }
-    if paths.len() != solver.test_iter.len() {
+    if solver.test_nets.len() != solver.test_iter.len() {
         return Err(TrainError::setting(format!(
-            "the solver tests {} networks, but has {} entries of test_iter",
-            paths.len(),
+            "{}: it tests {} networks, but has {} entries of test_iter",
+            job.solver.display(),
+            solver.test_nets.len(),
             solver.test_iter.len()
         )));
     }
     let state =
         |i: usize| solver.test_states.get(i).or(solver.test_states.first()).cloned().unwrap_or_default();
-    let open =
-        |(i, path): (usize, &String)| Net::open(&places.file(path)?, Phase::Test, &state(i), places, seed);
-    paths.into_iter().enumerate().map(open).collect()
+    let open = |(i, net): (usize, &NetSource)| {
+        Net::open(text_of(net, job, places)?, Phase::Test, &state(i), places, seed)
+    };
+    solver.test_nets.iter().enumerate().map(open).collect()
 }
 
 /// A training under way.

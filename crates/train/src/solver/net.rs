@@ -1,7 +1,5 @@
 //! A network of one phase with the data that it reads.
 
-use std::path::Path;
-
 use ocellus_engine::Session;
 use ocellus_formats::FormatError;
 use ocellus_formats::caffe::{self, DataLayer, DataSource, NetOptions, NetState, Phase, Transform};
@@ -37,9 +35,9 @@ pub(super) struct Net {
 }
 
 impl Net {
-    /// Reads the description and opens what its data layers name.
+    /// The network of the description `text`, with what its data layers name opened; errors call its file `file`.
     pub fn open(
-        path: &Path,
+        (text, file): (String, String),
         phase: Phase,
         state: &NetState,
         places: &Places,
@@ -47,8 +45,7 @@ impl Net {
     ) -> Result<Net, TrainError> {
         let mut options =
             NetOptions { phase, stages: state.stages.clone(), level: state.level, ..NetOptions::default() };
-        let text = caffe::read_description(path)?;
-        let layers = caffe::data_layers(&text, &path.display().to_string(), &options)?;
+        let layers = caffe::data_layers(&text, &file, &options)?;
         let mut feeds = Vec::new();
         for layer in &layers {
             if let Some(feed) = Feed::open(layer, phase, places, seed)? {
@@ -58,15 +55,14 @@ impl Net {
                 feeds.push(feed);
             }
         }
-        let described = caffe::describe(&text, &path.display().to_string(), &options)?;
+        let described = caffe::describe(&text, &file, &options)?;
         let graph = described.graph;
         let constants = constants(&graph, &described.beside, places)?;
         for &input in graph.inputs() {
             let name = &graph.value(input).name;
             if !feeds.iter().any(|feed| feed.layer.tops.contains(name)) {
                 return Err(TrainError::setting(format!(
-                    "{}: the input {name} gets no data; give it a layer that reads some",
-                    path.display()
+                    "{file}: the input {name} gets no data; give it a layer that reads some"
                 )));
             }
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ocellus_data::{ChannelOrder, Preprocess};
-use ocellus_formats::caffe::{self, Solver, SolverState};
+use ocellus_formats::caffe::{self, SnapshotFormat, Solver, SolverState};
 use ocellus_formats::{FormatError, Model};
 use ocellus_tensor::{Tensor, Weights};
 
@@ -19,6 +19,7 @@ const MEAN_IMAGE: &str = "mean_image";
 pub(super) struct Snapshots {
     /// What their names begin with, folder included.
     prefix: PathBuf,
+    format: SnapshotFormat,
 }
 
 impl Snapshots {
@@ -37,7 +38,7 @@ impl Snapshots {
             std::fs::create_dir_all(folder)
                 .map_err(|cause| TrainError::io(folder, "cannot be made", cause))?;
         }
-        Ok(Snapshots { prefix })
+        Ok(Snapshots { prefix, format: solver.snapshot_format })
     }
 
     fn file(&self, iteration: usize, ending: &str) -> PathBuf {
@@ -54,7 +55,12 @@ impl Snapshots {
         weights: &Weights,
         (history, current_step): (Vec<Tensor>, u64),
     ) -> Result<[PathBuf; 2], TrainError> {
-        let [model, state] = ["caffemodel", "solverstate"].map(|ending| self.file(iteration, ending));
+        let beyond = match self.format {
+            SnapshotFormat::Hdf5 => ".h5",
+            SnapshotFormat::BinaryProto => "",
+        };
+        let [model, state] =
+            ["caffemodel", "solverstate"].map(|ending| self.file(iteration, &format!("{ending}{beyond}")));
         caffe::write_weights(&model, &net.for_use()?, weights)?;
         let learned_net = model.display().to_string();
         let memory = SolverState { iteration: iteration as u64, learned_net, current_step, history };
@@ -119,7 +125,11 @@ pub(super) fn weights_of(state: &Path, saved: &SolverState, places: &Places) -> 
     let text = state.display().to_string();
     let beside = text.strip_suffix(".h5").unwrap_or(&text);
     let beside = beside.strip_suffix(".solverstate").map(|stem| stem.to_string());
-    let endings = [".caffemodel", ".caffemodel.h5"];
+    // Of the state's own form first.
+    let endings = match text.ends_with(".h5") {
+        true => [".caffemodel.h5", ".caffemodel"],
+        false => [".caffemodel", ".caffemodel.h5"],
+    };
     let found = beside.iter().flat_map(|stem| endings.map(|ending| PathBuf::from(format!("{stem}{ending}"))));
     if let Some(path) = found.into_iter().find(|path| path.is_file()) {
         return Ok(path);
