@@ -74,7 +74,7 @@ def contenders(args: argparse.Namespace, setting: Setting, failures: dict[str, s
         if workload.name not in args.only:
             continue
         makers = [lambda words=words, w=workload: rival(w, words, setting) for words in workload.rivals]
-        if workload.ours and not args.rivals_only:
+        if not args.rivals_only:
             makers.insert(0, lambda w=workload: ours(w, setting))
         for number, make in enumerate(makers):
             try:

@@ -26,7 +26,6 @@ class Workload:
     rivals: tuple[str, ...]
     asked: float  # times as fast as the best rival
     precision: str = "f32"  # what Ocellus computes with
-    ours: bool = True
     limit: str = ""  # what stands in the way of a row that falls short
 
     @property
@@ -81,10 +80,10 @@ WORKLOADS = (
     ),
     Workload(
         "resnet50-train-bf16", "ResNet-50 training, batch 16, bfloat16", "resnet50", 16, "train", RESNET50,
-        ("torch cl+bf16", "torch cl+bf16+compile"), 1.4, precision="bf16", ours=False,
+        ("torch cl+bf16", "torch cl+bf16+compile"), 1.4, precision="bf16",
     ),
     Workload(
         "resnet20-train-bf16", "ResNet-20 training, batch 128, bfloat16", "resnet20", 128, "train", RESNET20,
-        ("torch cl+bf16+compile",), 1.2, precision="bf16", ours=False,
+        ("torch cl+bf16+compile",), 1.2, precision="bf16",
     ),
 )  # fmt: skip
