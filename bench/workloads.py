@@ -94,8 +94,8 @@ WORKLOADS = (
         "resnet50-infer-int8", "ResNet-50 inference, batch 1, int8", "resnet50", 1, "infer", RESNET50,
         ("ov int8",), 1.1, precision="int8",
         limit=(
-            "convolutions alone take 9.5 ms; rounding the image to bytes, pooling and some sixty fork- "
-            "joins are the rest"
+            "convolutions alone take 9.5 ms; rounding the image to bytes, pooling and some sixty "
+            "fork-joins are the rest"
         ),
     ),
     Workload(
