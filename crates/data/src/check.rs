@@ -27,6 +27,8 @@ const THUMB: u32 = 16;
 const MAX_BITS: u32 = 3;
 /// Mean difference of the thumbnails of near duplicates at most, in grey levels of 255.
 const MAX_LEVELS: f64 = 6.0;
+/// Correlation of their thumbnails at least: handwritten digits on black differ by few grey levels, and yet are others.
+const LEAST_CORRELATION: f64 = 0.995;
 /// Thumbnails with a smaller deviation show nothing that could be recognised.
 const LEAST_DEVIATION: f64 = 8.0;
 /// Images with the same quarter word are compared in windows of this many, so that a set of one motif stays cheap.
@@ -310,7 +312,23 @@ fn near_duplicates(prints: &[Print], splits: &[&Split; 2]) -> Vec<Pair> {
 
 fn are_near(a: &Print, b: &Print) -> bool {
     let exact = a.hash == b.hash && a.size == b.size;
-    !exact && (a.gradients ^ b.gradients).count_ones() <= MAX_BITS && difference(a, b) <= MAX_LEVELS
+    !exact
+        && (a.gradients ^ b.gradients).count_ones() <= MAX_BITS
+        && difference(a, b) <= MAX_LEVELS
+        && correlation(a, b) >= LEAST_CORRELATION
+}
+
+/// Of the thumbnails' pixels, whatever their brightness and contrast; between -1 and 1.
+fn correlation(a: &Print, b: &Print) -> f64 {
+    let mean =
+        |print: &Print| print.thumb.iter().map(|&v| f64::from(v)).sum::<f64>() / print.thumb.len() as f64;
+    let (mean_a, mean_b) = (mean(a), mean(b));
+    let [mut both, mut of_a, mut of_b] = [0.0; 3];
+    for (&x, &y) in a.thumb.iter().zip(&b.thumb) {
+        let (x, y) = (f64::from(x) - mean_a, f64::from(y) - mean_b);
+        (both, of_a, of_b) = (both + x * y, of_a + x * x, of_b + y * y);
+    }
+    both / (of_a * of_b).sqrt().max(f64::MIN_POSITIVE)
 }
 
 fn difference(a: &Print, b: &Print) -> f64 {

@@ -440,7 +440,8 @@ fn tell_next(outcome: &Outcome) -> anyhow::Result<()> {
         (format!("{program} report {run}"), "a page with curves, confusions and pictures"),
         (format!("{program} summary {run}"), "what the network is"),
     ];
-    if config.pairs.is_none() && !is_built_in {
+    // What may be mirrored for training may be mirrored to be judged.
+    if config.pairs.is_none() && config.augment.flip {
         let views = "by the mean of ten views of each picture: mostly a little better";
         lines.insert(2, (format!("{program} val {run} {data} --tta both"), views));
     }
