@@ -9,8 +9,8 @@ use ocellus::data::{Preprocess, Split};
 use ocellus::report::{PairReport, read_history, write_pairs};
 use ocellus::train::neighbours::{VOTES, by_centroids, by_votes, gallery, recall_at_1};
 use ocellus::train::{
-    EMBEDDING, Embedder, Embeddings, Images, PairChoices, PairLoss, Pairs, RunFolder, TrainConfig,
-    Verification, preprocess_of,
+    EMBEDDING, Embedder, Embeddings, Images, PairChoices, PairLoss, Pairs, RunFolder, Verification,
+    preprocess_of,
 };
 use serde::Serialize;
 
@@ -53,10 +53,10 @@ pub fn measure(
 ) -> anyhow::Result<()> {
     let preprocess = preprocess_of(model)?;
     let run = RunFolder::at(wanted.model);
-    let config = run.config().is_file().then(|| TrainConfig::of_run(&run)).transpose()?;
+    let config = val::config_of(&run)?;
     let source = val::source(wanted, common)?;
     let is_own = wanted.is_own(&source.data)?;
-    let images = wanted.open(&source, model, false)?;
+    let images = val::open(&source, model, is_own, false)?;
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
     if images.val.is_empty() {
         bail!("there are no validation or test images in {}; put some into val/CLASS folders", source.data);

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 use ocellus::report::{Report, read_history, samples, write, write_events};
-use ocellus::train::{
-    Assessment, Attention, RunFolder, TrainConfig, Validator, View, match_classes, preprocess_of,
-};
+use ocellus::train::{Assessment, Attention, RunFolder, Validator, View, match_classes, preprocess_of};
 
 use crate::args::Common;
 use crate::commands::pairs;
@@ -58,7 +56,7 @@ pub struct ReportArgs {
 /// Reports.
 pub fn run(args: ReportArgs, common: &Common) -> anyhow::Result<()> {
     let run = RunFolder::at(&args.model);
-    let config = run.config().is_file().then(|| TrainConfig::of_run(&run)).transpose()?;
+    let config = val::config_of(&run)?;
     let Some(folder) = args.out.clone().or(config.is_some().then(|| run.path().to_owned())) else {
         bail!("say where the report goes: --out FOLDER");
     };
@@ -70,7 +68,7 @@ pub fn run(args: ReportArgs, common: &Common) -> anyhow::Result<()> {
     let preprocess = preprocess_of(&model)?;
     let source = val::source(&wanted, common)?;
     let is_own = wanted.is_own(&source.data)?;
-    let images = wanted.open(&source, &model, false)?;
+    let images = val::open(&source, &model, is_own, false)?;
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
     if images.val.is_empty() {
         bail!("there are no validation or test images in {}; put some into val/CLASS folders", source.data);

@@ -129,7 +129,7 @@ pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
     }
     let preprocess = preprocess_of(&model)?;
     let source = source(&wanted, common)?;
-    let images = wanted.open(&source, &model, true)?;
+    let images = open(&source, &model, wanted.is_own(&source.data)?, true)?;
     images.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
     if images.drawn {
         console::complain("note: the data has no val folder; measured on the share that was drawn by seed");
@@ -199,14 +199,6 @@ impl Wanted<'_> {
         Ok(config.is_some_and(|config| is_same_data(&config.data, data)))
     }
 
-    /// Opens the data: the part that validates, and what the model was trained on unless `val_only`.
-    pub fn open(&self, source: &Source, model: &Model, val_only: bool) -> anyhow::Result<Images> {
-        let is_own = self.is_own(&source.data)?;
-        // What was trained here may have seen a part of this data under another name.
-        let may_have_seen = is_own || model.info.contains_key("epoch");
-        Ok(if may_have_seen { source.open(val_only || !is_own)? } else { source.open_unseen()? })
-    }
-
     /// The folder of the model's run, if it has one; its model may be named by its file.
     fn run(&self) -> RunFolder {
         let model = Path::new(self.model);
@@ -214,7 +206,16 @@ impl Wanted<'_> {
     }
 }
 
-fn config_of(run: &RunFolder) -> anyhow::Result<Option<TrainConfig>> {
+/// Opens the data, which `is_own` if the model was trained on it: the part that validates and, of its own unless
+/// `val_only`, what it was trained on.
+pub fn open(source: &Source, model: &Model, is_own: bool, val_only: bool) -> anyhow::Result<Images> {
+    // What was trained here may have seen a part of this data under another name.
+    let may_have_seen = is_own || model.info.contains_key("epoch");
+    Ok(if may_have_seen { source.open(val_only || !is_own)? } else { source.open_unseen()? })
+}
+
+/// How a run was made, if this is the folder of one.
+pub fn config_of(run: &RunFolder) -> anyhow::Result<Option<TrainConfig>> {
     Ok(run.config().is_file().then(|| TrainConfig::of_run(run)).transpose()?)
 }
 

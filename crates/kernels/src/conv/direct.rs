@@ -178,13 +178,10 @@ impl Direct {
                 let channels = self.from.channels / self.groups;
                 let block = self.layout.words(self.format(), channels);
                 let (taps, scale) = (&step.taps[..], scale.map(|s| &s[group * lanes..][..lanes]));
-                if self.format() == Format::F32 {
-                    let isa = self.isa;
-                    Packing { isa, view, taps, lanes, panels, channels, block, scale }.pack(pool, packed);
-                } else {
-                    let (isa, format) = (self.isa, self.format());
-                    NarrowPacking { isa, format, view, taps, lanes, panels, channels, block, scale }
-                        .pack(pool, packed);
+                let packing = Packing { isa: self.isa, view, taps, lanes, panels, channels, block, scale };
+                match self.format() {
+                    Format::F32 => packing.pack(pool, packed),
+                    format => NarrowPacking { format, packing }.pack(pool, packed),
                 }
             }
         }

@@ -8,12 +8,11 @@
 //! part at a time, whose rows are then joined two by two.
 
 use crate::format::Format;
-use crate::isa::{Isa, LANES, Simd, VectorOp, f32_to_bf16};
+use crate::isa::{LANES, Simd, VectorOp, f32_to_bf16};
 use crate::layout::BLOCK;
 use crate::threads::{SharedMut, ThreadPool};
 
-use super::pack::{Packing, Part, WeightView};
-use super::panels::Panels;
+use super::pack::{Packing, Part};
 
 /// Most numbers of a part that is packed as `f32` first: on the stack, 16 channels by 9 taps by 4 vectors.
 const PART: usize = BLOCK * 9 * 4 * LANES;
@@ -22,34 +21,24 @@ const SMALL_PART: usize = BLOCK * 4 * LANES;
 
 /// The packing of one group's weights for one pass.
 pub(crate) struct NarrowPacking<'a> {
-    pub isa: Isa,
     pub format: Format,
-    pub view: WeightView<'a>,
-    /// Index in the kernel of each tap.
-    pub taps: &'a [usize],
-    /// Destination channels.
-    pub lanes: usize,
-    pub panels: Panels,
-    /// Source channels.
-    pub channels: usize,
-    /// Words of source channels in a block.
-    pub block: usize,
-    /// A factor per destination channel.
-    pub scale: Option<&'a [f32]>,
+    /// What is packed; a block of its source channels counts words.
+    pub packing: Packing<'a>,
 }
 
 impl NarrowPacking<'_> {
     /// Packs the group into `packed`, panel after panel.
     pub fn pack(&self, pool: &ThreadPool, packed: &mut [f32]) {
-        let words = self.channels.div_ceil(self.format.per_word());
+        let Packing { taps, panels, channels, block, .. } = self.packing;
+        let words = channels.div_ceil(self.format.per_word());
         let packed = SharedMut::new(packed);
-        let part = BLOCK * self.taps.len() * self.panels.vectors * LANES;
-        if self.format == Format::Bf16 && self.block == self.format.block() && part <= PART {
+        let part = BLOCK * taps.len() * panels.vectors * LANES;
+        if self.format == Format::Bf16 && block == self.format.block() && part <= PART {
             return self.pack_pairs(pool, words, packed);
         }
-        pool.run(self.panels.count(), &|index| {
-            let panel = self.panels.get(index);
-            let (width, row) = (panel.vectors * LANES, words * self.taps.len());
+        pool.run(panels.count(), &|index| {
+            let panel = panels.get(index);
+            let (width, row) = (panel.vectors * LANES, words * taps.len());
             // SAFETY: panels are disjoint.
             let to = unsafe { packed.part(panel.block * LANES * row, row * width) };
             for lane in 0..width {
@@ -60,8 +49,8 @@ impl NarrowPacking<'_> {
 
     /// Packs bf16 weights part by part.
     fn pack_pairs(&self, pool: &ThreadPool, words: usize, packed: SharedMut<'_, f32>) {
-        let NarrowPacking { isa, view, taps, lanes, panels, channels, scale, .. } = *self;
-        let wide = Packing { isa, view, taps, lanes, panels, channels, block: BLOCK, scale };
+        let wide = Packing { block: BLOCK, ..self.packing };
+        let taps = wide.taps;
         wide.for_each_part(pool, &|part| {
             let width = part.panel.vectors * LANES;
             let (first, count) = (part.first / 2, part.count.div_ceil(2));
@@ -80,13 +69,13 @@ impl NarrowPacking<'_> {
 
     /// The words of one destination channel, `step` apart.
     fn pack_lane(&self, lane: usize, words: usize, to: &mut [f32], step: usize) {
-        let taps = self.taps.len();
-        let factor = self.scale.filter(|_| lane < self.lanes).map_or(1.0, |scale| scale[lane]);
+        let Packing { taps, lanes, block: size, scale, .. } = self.packing;
+        let factor = scale.filter(|_| lane < lanes).map_or(1.0, |scale| scale[lane]);
         for word in 0..words {
-            let (block, inside) = (word / self.block, word % self.block);
-            let in_block = (words - block * self.block).min(self.block);
-            for (t, &tap) in self.taps.iter().enumerate() {
-                let at = block * self.block * taps + t * in_block + inside;
+            let (block, inside) = (word / size, word % size);
+            let in_block = (words - block * size).min(size);
+            for (t, &tap) in taps.iter().enumerate() {
+                let at = block * size * taps.len() + t * in_block + inside;
                 let weight = |i: usize| self.weight(lane, word * self.format.per_word() + i, tap) * factor;
                 to[at * step] = self.word(weight);
             }
@@ -95,10 +84,11 @@ impl NarrowPacking<'_> {
 
     /// The weight of two channels, or zero where there is none.
     fn weight(&self, lane: usize, source: usize, tap: usize) -> f32 {
-        if lane >= self.lanes || source >= self.channels {
+        let Packing { view, lanes, channels, .. } = self.packing;
+        if lane >= lanes || source >= channels {
             return 0.0;
         }
-        self.view.at(lane, source).map_or(0.0, |from| self.view.weight[from + tap])
+        view.at(lane, source).map_or(0.0, |from| view.weight[from + tap])
     }
 
     /// The word of these numbers.
