@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ocellus::train::ranges_of;
+use ocellus::train::{Views, ranges_of};
 use ocellus::{Options, Precision};
 
 use crate::commands::{
@@ -47,6 +47,28 @@ pub enum TrainPrecisionName {
     F32,
     /// Convolutions and their gradients in half the bits: quicker on CPUs with AVX512-BF16.
     Bf16,
+}
+
+/// Several views of each picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ViewsName {
+    /// As it is and mirrored.
+    Mirror,
+    /// As it is and shifted along both diagonals: five views.
+    Shifts,
+    /// Both: ten views.
+    Both,
+}
+
+impl ViewsName {
+    /// What is meant.
+    pub fn views(self) -> Views {
+        match self {
+            ViewsName::Mirror => Views::Mirror,
+            ViewsName::Shifts => Views::Shifts,
+            ViewsName::Both => Views::Both,
+        }
+    }
 }
 
 impl PrecisionName {

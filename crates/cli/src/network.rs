@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ocellus::data::{Fit, Preprocess};
+use ocellus::formats::safetensors::Stored;
 use ocellus::load::{Ask, Found, Preparation, open};
-use ocellus::{Graph, Model, Weights, initialise};
+use ocellus::{Graph, Layered, Model, Parameters, Weights, initialise};
 
 use crate::console;
 
@@ -42,6 +43,9 @@ pub struct SourceArgs {
     /// Classes of a network of the zoo, for commands that ask.
     #[arg(skip)]
     pub classes: Option<usize>,
+    /// Leave weights in their file until they are needed, for commands that read them once.
+    #[arg(skip)]
+    pub leave_weights: bool,
 }
 
 /// How pictures become a foreign network's input; kept in the model that `convert` writes.
@@ -143,6 +147,7 @@ impl SourceArgs {
             classes: self.classes,
             stages: self.state.stages.clone(),
             level: self.state.level,
+            leave_weights: self.leave_weights,
         };
         let found = open(&ask)?;
         found.notes.iter().for_each(|note| console::complain(&format!("note: {note}")));
@@ -151,6 +156,11 @@ impl SourceArgs {
 
     /// Finds `word` with weights and, if it says or is told, its preprocessing.
     pub fn model(&self, word: &str, prepare: &PrepareArgs) -> anyhow::Result<Model> {
+        Ok(self.prepared(word, prepare)?.into_model()?)
+    }
+
+    /// The same, some of whose weights may still lie in their file.
+    pub fn prepared(&self, word: &str, prepare: &PrepareArgs) -> anyhow::Result<Found> {
         let mut found = self.find(word, None)?;
         let told = found.notes.len();
         if found.weights.is_none() {
@@ -167,7 +177,7 @@ impl SourceArgs {
         }
         prepare.preparation().apply(&mut found)?;
         found.notes[told..].iter().for_each(|note| console::complain(&format!("note: {note}")));
-        Ok(found.into_model()?)
+        Ok(found)
     }
 }
 
@@ -204,10 +214,20 @@ impl Network {
         &self.found.info
     }
 
-    /// The model's own weights, or new ones drawn by `seed`.
+    /// The weights that were left in the model's file.
+    pub fn stored(&self) -> Option<&Stored> {
+        self.found.stored.as_deref()
+    }
+
+    /// The model's own weights but those left in its file, or new ones drawn by `seed`.
     pub fn take_weights(&mut self, seed: u64) -> Weights {
         self.found.weights.take().unwrap_or_else(|| initialise(&self.graph, seed))
     }
+}
+
+/// All weights: those in memory, and those left in their file.
+pub fn with_stored<'a>(weights: &'a Weights, stored: Option<&'a Stored>) -> Layered<'a> {
+    Layered(weights, stored.map_or(weights, |stored| stored as &dyn Parameters))
 }
 
 /// Reads `N,C,H,W`, or `C,H,W` for one image.

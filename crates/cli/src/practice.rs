@@ -5,14 +5,14 @@ use ocellus::data::Policy;
 use ocellus::train::recipe::ScheduleConstants;
 use ocellus::train::{Choices, Practice, Preset, TrainPrecision};
 
-use crate::args::TrainPrecisionName;
+use crate::args::{TrainPrecisionName, ViewsName};
 
 /// Practices beyond the recipe; without any of them a run is the recipe's to the bit.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Training practice")]
 pub struct PracticeArgs {
     /// How much to spend: fast (half of the usual epochs), good (twice, averaged weights), best (five times, averaged);
-    /// for small colour images good and best choose another network (airbench94, 12 or 24 epochs)
+    /// for small colour images good and best choose another network (airbench94, 12 or 24 epochs) and --tta both
     #[arg(long, value_enum, value_name = "HOW")]
     pub preset: Option<PresetName>,
     /// Stop after this long: 90s, 20m, 1.5h; without --epochs, as many epochs as fit
@@ -54,6 +54,10 @@ pub struct PracticeArgs {
     /// What products are computed with; weights, sums, statistics and updates are f32 in any case [default: f32]
     #[arg(long, value_enum, value_name = "NAME", conflicts_with = "solver")]
     pub precision: Option<TrainPrecisionName>,
+    /// When done, judge the best weights by the mean over several views of each validation image, too: mirrored, shifted
+    /// by a sixteenth each way, or both
+    #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "mirror", conflicts_with = "solver")]
+    pub tta: Option<ViewsName>,
     /// Try rates from low to high for N steps, show the loss over the rate and suggest one; trains nothing
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100")]
     pub lr_find: Option<usize>,
@@ -163,6 +167,7 @@ impl PracticeArgs {
                     TrainPrecisionName::F32 => TrainPrecision::F32,
                     TrainPrecisionName::Bf16 => TrainPrecision::Bf16,
                 }),
+                tta: self.tta.map(ViewsName::views),
             },
             ..choices
         }

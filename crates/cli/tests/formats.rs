@@ -218,9 +218,12 @@ fn a_trained_network_goes_through_every_format_and_answers_the_same() {
     place.ok("convert one.onnx two.prototxt");
     place.ok("convert two.caffemodel three.safetensors");
     place.ok("convert three.safetensors weights.npz");
+    // Options may stand between the names, and HDF5 is one of Caffe's forms.
+    place.ok("convert two.prototxt --weights two.caffemodel four.caffemodel.h5 --verify");
     for model in [
         "one.onnx",
         "two.prototxt --weights two.caffemodel",
+        "four.caffemodel.h5",
         "three.safetensors",
         "three.safetensors --weights weights.npz",
     ] {
@@ -237,6 +240,8 @@ fn a_trained_network_goes_through_every_format_and_answers_the_same() {
 #[test]
 fn a_conversion_verifies_itself() {
     let place = Place::new();
+    let sentence = place.refusal("convert lenet out.keras --untrained --verify");
+    assert!(sentence.starts_with("error: out.keras says no format"), "{sentence}");
     place.pictures("photos", 3, 2);
     let done = place.ok("convert --verify lenet lenet.onnx --untrained --json").json();
     assert_eq!((&done["verified"]["random"], &done["verified"]["inputs"]), (&true.into(), &4.into()));

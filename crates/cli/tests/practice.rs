@@ -29,6 +29,22 @@ fn every_option_is_taken_and_a_run_with_them_learns() {
 }
 
 #[test]
+fn the_best_weights_are_judged_by_several_views_when_training_is_done() {
+    let place = Place::new();
+    let done = place.ok("train --epochs 1 --out run --tta shifts --json").json();
+    let by = &done["best_by_views"];
+    assert_eq!(by["views"], 5);
+    let again = place.ok("val run digits --tta shifts --json").json();
+    assert_eq!((&again["top1"], &again["loss"]), (&by["top1"], &by["loss"]));
+    assert_ne!(done["best"]["loss"], by["loss"]);
+    let kept: serde_json::Value =
+        serde_json::from_slice(&fs::read(place.path("run/metrics.json")).unwrap()).unwrap();
+    assert_eq!(&kept["best_by_views"], by);
+    let told = place.ok("train --resume run").out;
+    assert!(told.contains("by the mean of 5 views"), "{told}");
+}
+
+#[test]
 fn impossible_practices_get_one_sentence() {
     let place = Place::new();
     for (words, told) in [
@@ -42,6 +58,7 @@ fn impossible_practices_get_one_sentence() {
         ("--auto-augment cifar10 --rand-augment 2,9", "give one"),
         ("--lr-mult fc", "--lr-mult fc"),
         ("--optimizer lamb --momentum 0.5", "lamb has no --momentum"),
+        ("--tta --loss contrastive", "--tta"),
     ] {
         let sentence = place.refusal(&format!("train --epochs 1 {words}"));
         assert!(sentence.contains(told), "{told:?} in: {sentence}");

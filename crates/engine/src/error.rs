@@ -31,6 +31,14 @@ pub enum EngineError {
         /// Shape given.
         actual: Shape,
     },
+    /// A parameter that cannot be read from where it lies.
+    #[error("{name} cannot be read: {cause}")]
+    Unreadable {
+        /// The parameter.
+        name: String,
+        /// Why.
+        cause: String,
+    },
     /// As many numbers as the shape needs were not given.
     #[error("{name} needs {expected} numbers, got {actual}")]
     Length {

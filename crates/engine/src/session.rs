@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use ocellus_graph::{Graph, Role};
-use ocellus_tensor::{Shape, Tensor, Weights};
+use ocellus_tensor::{Parameters, Shape, Tensor, Weights};
 
 use crate::execute::Machine;
 use crate::lower::Random;
@@ -90,18 +90,19 @@ impl Session {
 
     /// Sets every weight and statistic of the network from `weights`, which may hold more.
     ///
-    /// Errors: one is missing, or has another shape.
-    pub fn load(&mut self, weights: &Weights) -> Result<(), EngineError> {
+    /// Errors: one is missing, or has another shape; then nothing is changed. One cannot be read from where it lies: then
+    /// load all again before the next run.
+    pub fn load(&mut self, weights: &dyn Parameters) -> Result<(), EngineError> {
         for index in 0..self.plan.params.len() {
             let ParamPort { port, role } = &self.plan.params[index];
-            match weights.get(&port.name) {
-                Some(tensor) => check_shape(&port.name, &port.shape, tensor.shape())?,
+            match weights.shape(&port.name) {
+                Some(shape) => check_shape(&port.name, &port.shape, shape)?,
                 None if *role == Role::State => continue,
                 None => {
                     return Err(self.missing(
                         "parameter",
                         &self.plan.params[index].port.name,
-                        weights.keys(),
+                        weights.names().into_iter(),
                     ));
                 }
             }
@@ -109,12 +110,9 @@ impl Session {
         let params = self.plan.params.iter().enumerate();
         let (passing, staying): (Vec<usize>, Vec<usize>) =
             params.map(|(index, _)| index).partition(|&index| self.lifetime(index) == Lifetime::Preparing);
-        self.fill(weights, &staying);
+        self.fill(weights, &staying)?;
         self.stale = passing.is_empty();
-        if !self.stale {
-            self.pack(weights, &passing);
-        }
-        Ok(())
+        if self.stale { Ok(()) } else { self.pack(weights, &passing) }
     }
 
     fn lifetime(&self, param: usize) -> Lifetime {
@@ -122,39 +120,47 @@ impl Session {
     }
 
     /// Packs all weights, each of the `passing` parameters put in its place just before the first step that reads it.
-    fn pack(&mut self, weights: &Weights, passing: &[usize]) {
+    fn pack(&mut self, weights: &dyn Parameters, passing: &[usize]) -> Result<(), EngineError> {
         let mut waiting: HashMap<BufferId, usize> =
             passing.iter().map(|&index| (self.plan.params[index].port.buffer, index)).collect();
         for index in 0..self.plan.prepare.len() {
             let needed: Vec<usize> =
                 self.plan.prepare[index].buffers().filter_map(|buffer| waiting.remove(&buffer)).collect();
-            self.fill(weights, &needed);
+            self.fill(weights, &needed)?;
             self.machine.execute(&self.plan, &self.plan.prepare[index]);
         }
+        Ok(())
     }
 
     /// Copies what `weights` has of some parameters into the arena, all threads together: for a large network it is the
     /// first touch of much memory.
-    fn fill(&mut self, weights: &Weights, params: &[usize]) {
+    fn fill(&mut self, weights: &dyn Parameters, params: &[usize]) -> Result<(), EngineError> {
         /// Numbers copied as one task: 1 MiB.
         const PIECE: usize = 1 << 18;
         let ports = params.iter().map(|&index| &self.plan.params[index].port);
-        let known = ports.filter_map(|port| Some((self.range(port.buffer), weights.get(&port.name)?.data())));
-        let mut places: Vec<(Range<usize>, &[f32])> = known.collect();
+        let known = ports.filter(|port| weights.shape(&port.name).is_some());
+        let mut places: Vec<(Range<usize>, &str)> =
+            known.map(|port| (self.range(port.buffer), port.name.as_str())).collect();
         places.sort_by_key(|(range, _)| range.start);
         let (mut rest, mut at) = (&mut self.machine.arena[..], 0);
         let mut pieces = Vec::new();
-        for (range, numbers) in places {
+        let fault = Mutex::new(None);
+        for (range, name) in places {
             let (_, after) = rest.split_at_mut(range.start - at);
             let (here, after) = after.split_at_mut(range.len());
-            pieces.extend(here.chunks_mut(PIECE).zip(numbers.chunks(PIECE)).map(Mutex::new));
+            pieces
+                .extend(here.chunks_mut(PIECE).enumerate().map(|(i, to)| Mutex::new((name, i * PIECE, to))));
             (rest, at) = (after, range.end);
         }
         self.machine.pool.run(pieces.len(), &|i| {
             let mut piece = pieces[i].lock().unwrap_or_else(PoisonError::into_inner);
-            let (to, from) = &mut *piece;
-            to.copy_from_slice(from);
+            let (name, start, to) = &mut *piece;
+            if let Err(cause) = weights.read(name, *start, to) {
+                let error = EngineError::Unreadable { name: name.to_string(), cause };
+                *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
         });
+        fault.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// The weights and statistics: what a saved model holds. Of a plan that does not keep its weights, the few that steps
@@ -275,7 +281,7 @@ impl Session {
         }
         match self.names.params.get(name) {
             Some(&index) => Ok(self.range(self.plan.params[index].port.buffer)),
-            None => Err(self.missing("parameter", name, self.names.params.keys())),
+            None => Err(self.missing("parameter", name, self.names.params.keys().map(String::as_str))),
         }
     }
 
@@ -286,7 +292,8 @@ impl Session {
         kind: &'static str,
         name: &str,
     ) -> Result<&'p Port, EngineError> {
-        let index = names.get(name).ok_or_else(|| self.missing(kind, name, names.keys()))?;
+        let index =
+            names.get(name).ok_or_else(|| self.missing(kind, name, names.keys().map(String::as_str)))?;
         Ok(&ports[*index])
     }
 
@@ -294,9 +301,9 @@ impl Session {
         &self,
         kind: &'static str,
         name: &str,
-        names: impl Iterator<Item = &'n String>,
+        names: impl Iterator<Item = &'n str>,
     ) -> EngineError {
-        let mut names: Vec<&str> = names.map(String::as_str).collect();
+        let mut names: Vec<&str> = names.collect();
         names.sort_unstable();
         let mut available = names.iter().take(8).copied().collect::<Vec<_>>().join(", ");
         if names.len() > 8 {

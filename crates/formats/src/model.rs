@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ocellus_graph::{Graph, Param, Role, from_text, to_text};
-use ocellus_tensor::{Tensor, Weights};
+use ocellus_tensor::{Parameters, Tensor, Weights};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::safetensors::{self, SafeTensors, encode_tensors};
+use crate::safetensors::{self, SafeTensors, Stored, encode_tensors};
 use crate::{FormatError, write_atomically};
 
 const DAMAGED: &str = "it is damaged: take another copy, or train again";
@@ -66,7 +66,7 @@ impl Model {
                 "it was not written: mend the model first",
             )
         };
-        self.check().map_err(refuse)?;
+        self.check(&self.weights).map_err(refuse)?;
         let metadata = self.metadata().map_err(refuse)?;
         write_atomically(path, |mut out| encode_tensors(&mut out, &self.kept(), &metadata))
     }
@@ -86,6 +86,18 @@ impl Model {
         Model::from_parts(safetensors::read(path)?, &path.display().to_string())
     }
 
+    /// Opens the model at `path` with its weights left where they are: those of the model are empty, and the other
+    /// value reads them when they are needed.
+    ///
+    /// Errors: as [`Model::load`]; that numbers cannot be read is not known before they are.
+    pub fn open(path: impl AsRef<Path>) -> Result<(Model, Stored), FormatError> {
+        let path = path.as_ref();
+        let mut stored = Stored::open(path)?;
+        let strings = std::mem::take(&mut stored.metadata);
+        let model = Model::from_strings(strings, &stored, &path.display().to_string())?;
+        Ok((model, stored))
+    }
+
     /// Reads a model already in memory; `name` is what errors call it.
     pub fn decode(bytes: &[u8], name: &str) -> Result<Model, FormatError> {
         Model::from_parts(safetensors::decode(bytes, name)?, name)
@@ -97,7 +109,17 @@ impl Model {
     }
 
     fn from_parts(file: SafeTensors, name: &str) -> Result<Model, FormatError> {
-        let SafeTensors { weights, mut metadata } = file;
+        let SafeTensors { weights, metadata } = file;
+        let model = Model::from_strings(metadata, &weights, name)?;
+        Ok(Model { weights, ..model })
+    }
+
+    /// The model without its weights, which are `weights`.
+    fn from_strings(
+        mut metadata: BTreeMap<String, String>,
+        weights: &dyn Parameters,
+        name: &str,
+    ) -> Result<Model, FormatError> {
         check_version(&metadata, name)?;
         let malformed = |what: String| FormatError::malformed(name, what, DAMAGED);
         let text = metadata.remove("graph").ok_or_else(|| malformed("its network is missing".into()))?;
@@ -105,7 +127,7 @@ impl Model {
             .map_err(|cause| malformed(format!("its network cannot be understood ({cause})")))?;
         let model = Model {
             graph,
-            weights,
+            weights: Weights::new(),
             classes: json(&metadata, "classes").map_err(malformed)?.unwrap_or_default(),
             preprocess: json(&metadata, "preprocess").map_err(malformed)?,
             info: metadata
@@ -113,7 +135,7 @@ impl Model {
                 .filter_map(|(key, value)| Some((key.strip_prefix(INFO)?.to_string(), value.clone())))
                 .collect(),
         };
-        model.check().map_err(malformed)?;
+        model.check(weights).map_err(malformed)?;
         Ok(model)
     }
 
@@ -138,8 +160,9 @@ impl Model {
         wanted.filter_map(|p| Some((p.name.as_str(), self.weights.get(&p.name)?))).collect()
     }
 
-    fn check(&self) -> Result<(), String> {
-        check_weights(&self.graph, &self.weights)?;
+    /// Whether `weights` and the class names are the network's.
+    fn check(&self, weights: &dyn Parameters) -> Result<(), String> {
+        check_weights(&self.graph, weights)?;
         let Some(output) = self.graph.find_output("output") else { return Ok(()) };
         let shape = self.graph.shape(output);
         match (self.classes.len(), shape.get(1)) {
@@ -164,18 +187,19 @@ impl Model {
 /// let refusal = check_weights(&Graph::new("empty"), &stray).unwrap_err();
 /// assert!(refusal.contains("fc.weight"));
 /// ```
-pub fn check_weights(graph: &Graph, weights: &Weights) -> Result<(), String> {
+pub fn check_weights(graph: &Graph, weights: &dyn Parameters) -> Result<(), String> {
     let wanted: BTreeMap<&str, &Param> = graph.params().iter().map(|p| (p.name.as_str(), p)).collect();
-    let missing = saved_params(graph).filter_map(|p| match weights.get(&p.name) {
+    let missing = saved_params(graph).filter_map(|p| match weights.shape(&p.name) {
         None => Some(format!("tensor {} {} is missing", p.name, p.shape)),
-        Some(t) if *t.shape() != p.shape => {
-            Some(format!("tensor {} is {}, the network needs {}", p.name, t.shape(), p.shape))
+        Some(shape) if *shape != p.shape => {
+            Some(format!("tensor {} is {shape}, the network needs {}", p.name, p.shape))
         }
         Some(_) => None,
     });
-    let strays = weights.iter().filter(|(name, _)| !wanted.contains_key(name.as_str()));
-    let strays =
-        strays.map(|(name, t)| format!("tensor {name} {} belongs to no node of the network", t.shape()));
+    let names = weights.names().into_iter().filter(|name| !wanted.contains_key(name));
+    let strays = names.filter_map(|name| {
+        Some(format!("tensor {name} {} belongs to no node of the network", weights.shape(name)?))
+    });
     let faults: Vec<String> = missing.chain(strays).collect();
     match faults.len() {
         0 => Ok(()),

@@ -63,13 +63,32 @@ pub(crate) fn read_numbers(
         if order == ByteOrder::Big {
             bytes.chunks_exact_mut(number.size()).for_each(<[u8]>::reverse);
         }
-        append(bytes, number, &mut out);
+        let at = out.len();
+        out.resize(at + now, 0.0);
+        convert(bytes, number, &mut out[at..]);
     }
     Ok(out)
 }
 
-/// Appends the little-endian numbers in `bytes`.
-fn append(bytes: &[u8], number: Number, out: &mut Vec<f32>) {
+/// Fills `out` with little-endian numbers, each rounded to the nearest `f32`; `read` gives the bytes from one place of
+/// theirs on.
+pub(crate) fn fill(
+    out: &mut [f32],
+    number: Number,
+    read: impl Fn(usize, &mut [u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let per_chunk = CHUNK / number.size();
+    let mut buffer = vec![0; number.size() * per_chunk.min(out.len())];
+    for (i, part) in out.chunks_mut(per_chunk).enumerate() {
+        let bytes = &mut buffer[..part.len() * number.size()];
+        read(i * CHUNK, bytes)?;
+        convert(bytes, number, part);
+    }
+    Ok(())
+}
+
+/// The little-endian numbers in `bytes`, as many as `out` has.
+fn convert(bytes: &[u8], number: Number, out: &mut [f32]) {
     match number {
         Number::F16 => each(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
         Number::Bf16 => each(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
@@ -86,8 +105,8 @@ fn append(bytes: &[u8], number: Number, out: &mut Vec<f32>) {
     }
 }
 
-fn each<const SIZE: usize>(bytes: &[u8], out: &mut Vec<f32>, convert: impl Fn([u8; SIZE]) -> f32) {
-    out.extend(bytes.as_chunks::<SIZE>().0.iter().map(|&b| convert(b)));
+fn each<const SIZE: usize>(bytes: &[u8], out: &mut [f32], convert: impl Fn([u8; SIZE]) -> f32) {
+    out.iter_mut().zip(bytes.as_chunks::<SIZE>().0).for_each(|(x, &b)| *x = convert(b));
 }
 
 /// Writes the numbers as little-endian `f32`.

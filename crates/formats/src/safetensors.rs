@@ -11,14 +11,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use ocellus_tensor::{Tensor, Weights};
+use ocellus_tensor::{Parameters, Shape, Tensor, Weights};
 use serde_json::json;
 
-use crate::numbers::{ByteOrder, Number, checked_elements, read_numbers, write_f32};
+use crate::numbers::{ByteOrder, Number, checked_elements, fill, read_numbers, write_f32};
 use crate::{FormatError, write_atomically};
 
 /// The longest header that is read, in bytes (the format's own bound).
@@ -38,45 +38,122 @@ pub struct SafeTensors {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// Tensors that stay in their file until they are needed.
+///
+/// The file stays open, so that what is read belongs together even if another takes its place.
+#[derive(Debug)]
+pub struct Stored {
+    file: File,
+    /// What errors call the file.
+    name: String,
+    tensors: BTreeMap<String, Place>,
+    /// The strings stored beside them.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Where a tensor lies in its file.
+#[derive(Debug)]
+struct Place {
+    shape: Shape,
+    number: Number,
+    start: u64,
+}
+
+impl Stored {
+    /// Opens the file at `path` and reads what its header says; [`read`] tells the types of numbers.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let mut file = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
+        let len = file.metadata().map_err(|cause| FormatError::read(path, cause))?.len();
+        let header = read_header(&mut BufReader::new(&mut file), len, &name)?;
+        let numbers = len - header.data_len() as u64;
+        let place = |(key, info): (String, &TensorInfo)| {
+            let (number, _) = numbers_of(&key, info, &name)?;
+            let start = numbers + info.data_offsets.0 as u64;
+            Ok((key, Place { shape: info.shape.clone().into(), number, start }))
+        };
+        let tensors = in_file_order(&header).into_iter().map(place).collect::<Result<_, FormatError>>()?;
+        Ok(Stored { file, name, tensors, metadata: strings_of(&header) })
+    }
+
+    /// All tensors, read by several threads.
+    pub fn weights(&self) -> Result<Weights, FormatError> {
+        let mut order: Vec<(&String, &Place)> = self.tensors.iter().collect();
+        order.sort_by_key(|(_, place)| place.start);
+        let read_share = |share: &[(&String, &Place)]| -> Result<Vec<(String, Tensor)>, FormatError> {
+            share.iter().map(|&(key, place)| Ok((key.clone(), self.tensor(key, place)?))).collect()
+        };
+        let shares = shares(&order);
+        let read: Vec<Result<Vec<_>, FormatError>> = std::thread::scope(|scope| {
+            let others: Vec<_> = shares[1..].iter().map(|share| scope.spawn(|| read_share(share))).collect();
+            let first = read_share(shares[0]);
+            let cut_off = || FormatError::malformed(self.name.as_str(), "it cannot be read", DAMAGED);
+            let others = others.into_iter().map(|other| other.join().unwrap_or_else(|_| Err(cut_off())));
+            std::iter::once(first).chain(others).collect()
+        });
+        let mut weights = Weights::new();
+        for share in read {
+            weights.extend(share?);
+        }
+        Ok(weights)
+    }
+
+    fn tensor(&self, key: &str, place: &Place) -> Result<Tensor, FormatError> {
+        let mut numbers = vec![0.0; place.shape.elements()];
+        self.read(key, 0, &mut numbers)
+            .and_then(|()| Tensor::new(place.shape.clone(), numbers).map_err(|cause| cause.to_string()))
+            .map_err(|cause| FormatError::malformed(&self.name, format!("tensor {key}: {cause}"), DAMAGED))
+    }
+}
+
+impl Parameters for Stored {
+    fn names(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<&Shape> {
+        self.tensors.get(name).map(|place| &place.shape)
+    }
+
+    fn read(&self, name: &str, start: usize, out: &mut [f32]) -> Result<(), String> {
+        let lies_inside =
+            |place: &&Place| start.checked_add(out.len()).is_some_and(|end| end <= place.shape.elements());
+        let place = self.tensors.get(name).filter(lies_inside);
+        let Some(Place { number, start: first, .. }) = place else {
+            return Err(format!("{} has no {} numbers of it from number {start} on", self.name, out.len()));
+        };
+        let first = first + (start * number.size()) as u64;
+        fill(out, *number, |at, bytes| read_at(&self.file, first + at as u64, bytes))
+            .map_err(|cause| format!("the numbers in {} cannot be read ({cause})", self.name))
+    }
+}
+
+/// Fills `bytes` from one place of the file on, whoever else reads it.
+#[cfg(unix)]
+fn read_at(file: &File, place: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, place)
+}
+
+/// Fills `bytes` from one place of the file on, whoever else reads it.
+#[cfg(windows)]
+fn read_at(file: &File, mut place: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, place)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => (place, bytes) = (place + read as u64, &mut bytes[read..]),
+        }
+    }
+    Ok(())
+}
+
 /// Reads the file at `path`.
 ///
 /// F32, F64, F16, BF16, BOOL and all integer types become the nearest `f32`; any other type is an error that names
 /// the tensor.
 pub fn read(path: impl AsRef<Path>) -> Result<SafeTensors, FormatError> {
-    let path = path.as_ref();
-    let name = path.display().to_string();
-    let open = || File::open(path).map_err(|cause| FormatError::read(path, cause));
-    let file = open()?;
-    let len = file.metadata().map_err(|cause| FormatError::read(path, cause))?.len();
-    let header = read_header(&mut BufReader::new(file), len, &name)?;
-    let start = len - header.data_len() as u64;
-    let read_share = |share: &[(String, &TensorInfo)]| {
-        let Some((_, first)) = share.first() else { return Ok(Vec::new()) };
-        let mut file = open()?;
-        file.seek(SeekFrom::Start(start + first.data_offsets.0 as u64))
-            .map_err(|cause| FormatError::read(path, cause))?;
-        let mut source = BufReader::new(file);
-        let tensors =
-            share.iter().map(|(key, info)| Ok((key.clone(), read_tensor(&mut source, key, info, &name)?)));
-        tensors.collect()
-    };
-    let tensors: Vec<_> = in_file_order(&header);
-    let shares = shares(&tensors, header.data_len());
-    let read: Vec<Result<Vec<_>, FormatError>> = std::thread::scope(|scope| {
-        let others: Vec<_> = shares[1..].iter().map(|share| scope.spawn(|| read_share(share))).collect();
-        let first = read_share(shares[0]);
-        let others = others.into_iter().map(|other| {
-            other
-                .join()
-                .unwrap_or_else(|_| Err(FormatError::malformed(name.as_str(), "it cannot be read", DAMAGED)))
-        });
-        std::iter::once(first).chain(others).collect()
-    });
-    let mut weights = Weights::new();
-    for share in read {
-        weights.extend(share?);
-    }
-    Ok(SafeTensors { weights, metadata: strings_of(&header) })
+    let stored = Stored::open(path)?;
+    Ok(SafeTensors { weights: stored.weights()?, metadata: stored.metadata })
 }
 
 /// The tensors as they follow one another.
@@ -85,23 +162,25 @@ fn in_file_order(header: &Metadata) -> Vec<(String, &TensorInfo)> {
     keys.filter_map(|key| header.info(&key).map(|info| (key, info))).collect()
 }
 
-/// Bytes that are worth a thread of their own.
-const SHARE: usize = 16 << 20;
+/// Numbers that are worth a thread of their own.
+const SHARE: usize = 4 << 20;
 
-/// `tensors`, which take `bytes`, in runs of about equal size, one for each thread that may read: filling fresh memory
-/// takes longer than the file's way out of the system's cache.
-fn shares<'a, 'b>(
-    tensors: &'a [(String, &'b TensorInfo)],
-    bytes: usize,
-) -> Vec<&'a [(String, &'b TensorInfo)]> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(bytes / SHARE).max(1);
-    let ends = (1..threads).map(|i| {
-        let limit = bytes / threads * i;
-        tensors.partition_point(|(_, info)| info.data_offsets.1 <= limit)
-    });
-    let ends: Vec<usize> = ends.chain([tensors.len()]).collect();
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    starts.zip(&ends).map(|(start, &end)| &tensors[start..end]).collect()
+/// `tensors` in runs of about equal size, one for each thread that may read: filling fresh memory takes longer than the
+/// file's way out of the system's cache.
+fn shares<'a, 'b>(tensors: &'a [(&'b String, &'b Place)]) -> Vec<&'a [(&'b String, &'b Place)]> {
+    let sizes = || tensors.iter().map(|(_, place)| place.shape.elements());
+    let all: usize = sizes().sum();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(all / SHARE).max(1);
+    let ends: Vec<usize> = sizes()
+        .scan(0, |end, size| {
+            *end += size;
+            Some(*end)
+        })
+        .collect();
+    let cuts = (1..threads).map(|i| ends.partition_point(|&end| end <= all / threads * i));
+    let cuts: Vec<usize> = cuts.chain([tensors.len()]).collect();
+    let starts = std::iter::once(0).chain(cuts.iter().copied());
+    starts.zip(&cuts).map(|(start, &end)| &tensors[start..end]).collect()
 }
 
 /// Reads the strings of the file at `path` alone.
@@ -125,7 +204,7 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<SafeTensors, FormatError> {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("w.safetensors");
 /// use ocellus_formats::safetensors;
-/// use ocellus_tensor::{Tensor, Weights};
+/// use ocellus_tensor::{Parameters, Shape, Tensor, Weights};
 /// let weights = Weights::from([("fc.bias".to_string(), Tensor::full([10], 0.5))]);
 /// safetensors::write(&path, &weights, &Default::default())?;
 /// assert_eq!(safetensors::read(&path)?.weights, weights);
@@ -227,17 +306,25 @@ fn read_tensor(
     info: &TensorInfo,
     file: &str,
 ) -> Result<Tensor, FormatError> {
-    let number = number_of(info.dtype).ok_or_else(|| {
-        let what = format!("tensor {name} has numbers of type {}, which cannot be read", info.dtype);
-        FormatError::malformed(file, what, "save it as F32")
-    })?;
+    let (number, count) = numbers_of(name, info, file)?;
     let malformed = |what: String| FormatError::malformed(file, what, DAMAGED);
-    let count = checked_elements(&info.shape)
-        .ok_or_else(|| malformed(format!("tensor {name} has the impossible shape {:?}", info.shape)))?;
     let numbers = read_numbers(source, count, number, ByteOrder::Little)
         .map_err(|cause| malformed(format!("the numbers of tensor {name} cannot be read ({cause})")))?;
     Tensor::new(info.shape.clone(), numbers)
         .map_err(|cause| malformed(format!("tensor {name} is inconsistent ({cause})")))
+}
+
+/// Of which type a tensor's numbers are, and how many there are.
+fn numbers_of(name: &str, info: &TensorInfo, file: &str) -> Result<(Number, usize), FormatError> {
+    let number = number_of(info.dtype).ok_or_else(|| {
+        let what = format!("tensor {name} has numbers of type {}, which cannot be read", info.dtype);
+        FormatError::malformed(file, what, "save it as F32")
+    })?;
+    let count = checked_elements(&info.shape).ok_or_else(|| {
+        let what = format!("tensor {name} has the impossible shape {:?}", info.shape);
+        FormatError::malformed(file, what, DAMAGED)
+    })?;
+    Ok((number, count))
 }
 
 fn number_of(dtype: Dtype) -> Option<Number> {
@@ -290,6 +377,33 @@ mod tests {
         assert_eq!(theirs.tensor("b").unwrap().shape(), [2, 3]);
         assert_eq!(theirs.len(), 3);
         assert_eq!(encoded(), bytes);
+    }
+
+    #[test]
+    fn what_stays_in_the_file_is_the_same_and_a_file_cut_short_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let half = TensorView::new(Dtype::F16, vec![3], &[0x00, 0x3c, 0x00, 0x3e, 0x00, 0x40]).unwrap();
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &weights(), &BTreeMap::new()).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        let stored = Stored::open(&path).unwrap();
+        assert_eq!((stored.names(), stored.weights().unwrap()), (vec!["a", "b", "c"], weights()));
+        let mut part = [0.0; 2];
+        stored.read("b", 3, &mut part).unwrap();
+        assert_eq!(part, weights()["b"].data()[3..5]);
+        assert!(stored.read("b", 5, &mut part).unwrap_err().contains("w.safetensors has no 2 numbers"));
+        assert!(stored.read("z", 0, &mut part).is_err());
+
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes.len() as u64 - 8).unwrap();
+        assert!(stored.read("b", 4, &mut part).unwrap_err().contains("w.safetensors cannot be read"));
+        let sentence = stored.weights().unwrap_err().to_string();
+        assert!(sentence.contains("tensor b") && sentence.contains("w.safetensors"), "{sentence}");
+
+        std::fs::write(&path, ::safetensors::serialize([("h", half)], None).unwrap()).unwrap();
+        let stored = Stored::open(&path).unwrap();
+        stored.read("h", 1, &mut part).unwrap();
+        assert_eq!(part, [1.5, 2.0]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ocellus_graph::ops::{
     Activation, AvgPool, Binary, BinaryKind, Pad, PadMode, Reduce, ReduceKind, Slice, Transpose, Upsample,
 };
 use ocellus_graph::ops::{Interpolation, Reshape};
-use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, Op, initialise};
+use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, Init, Op, initialise};
 use ocellus_tensor::{Padding, Rounding, Weights, Window};
 
 fn data(name: &str) -> Option<PathBuf> {
@@ -167,6 +167,19 @@ fn a_mean_image_becomes_a_bias() {
     b.output("conv", x);
     let graph = b.finish().unwrap().with_mean_image("data", "mean_image").unwrap();
     round_trip(&graph, &filled(&graph));
+}
+
+#[test]
+fn a_parameter_with_a_batch_of_one_is_a_bias_or_a_scale() {
+    for (sizes, other) in [(vec![2, 10], vec![1, 10]), (vec![2, 3, 4, 4], vec![1, 3, 1, 1])] {
+        check("repeated", |b| {
+            let x = b.input("data", sizes.clone());
+            let bias = b.param("bias", other.clone(), Init::Normal { mean: 0.0, std: 1.0 });
+            let factor = b.param("factor", other.clone(), Init::Normal { mean: 0.0, std: 1.0 });
+            let x = b.add("plus", x, bias);
+            b.mul("times", x, factor)
+        });
+    }
 }
 
 #[test]

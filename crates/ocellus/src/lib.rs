@@ -83,7 +83,9 @@ pub use ocellus_graph::{
     ParameterCounts, ReceptiveField, Request, Role, Source, Summary, TrainingOptions, Value, ValueId,
     differentiate, from_text, holds_probabilities, initialise, to_text,
 };
-pub use ocellus_tensor::{Padding, Rounding, Shape, Tensor, TensorError, Weights, Window};
+pub use ocellus_tensor::{
+    Layered, Padding, Parameters, Rounding, Shape, Tensor, TensorError, Weights, Window,
+};
 pub use ocellus_train::{Trainer, TrainerOptions};
 pub use ocellus_zoo as zoo;
 
@@ -107,13 +109,13 @@ pub mod formats {
 /// Runs on image folders: settings, the loop, checkpoints, validation and prediction.
 pub mod train {
     pub use ocellus_train::{
-        Assessment, Attention, BUILT_IN, Bin, Calibration, Choices, Clip, Compared, EMBEDDING, Embedder,
-        Embeddings, EpochRecord, EpochTime, Guess, Handling, Images, Item, LABEL, Optimiser, Outcome,
-        PairChoices, PairLoss, PairRecord, Pairs, Practice, Predictor, Prepared, Preset, RateCurve,
+        Assessment, Attention, BUILT_IN, Bin, ByViews, Calibration, Choices, Clip, Compared, EMBEDDING,
+        Embedder, Embeddings, EpochRecord, EpochTime, Guess, Handling, Images, Item, LABEL, Optimiser,
+        Outcome, PairChoices, PairLoss, PairRecord, Pairs, Practice, Predictor, Prepared, Preset, RateCurve,
         RatePoint, RocPoint, Rule, RunFolder, Start, StepGraphs, StepReport, StepSetup, Stepper, TARGET,
-        TrainConfig, TrainError, TrainPrecision, Validator, Verification, View, Watch, begin, division_of,
-        find_rate, kind_of, match_classes, preprocess_of, quantise, ranges_of, resume, start, was_stopped,
-        with_scores,
+        TrainConfig, TrainError, TrainPrecision, Validator, Verification, View, Views, Watch, begin,
+        division_of, find_rate, kind_of, match_classes, preprocess_of, quantise, ranges_of, resume, start,
+        was_stopped, with_scores,
     };
     pub use ocellus_train::{At, Seen, Source, checkpoint, metrics, neighbours, recipe, schedule, solver};
 }

@@ -6,6 +6,7 @@
 mod buffer;
 mod conv;
 mod element;
+mod parameters;
 mod shape;
 mod tensor;
 mod weights;
@@ -14,6 +15,7 @@ mod window;
 pub use buffer::AlignedBuffer;
 pub use conv::ConvGeometry;
 pub use element::Element;
+pub use parameters::{Layered, Parameters};
 pub use shape::Shape;
 pub use tensor::{Tensor, TensorError};
 pub use weights::Weights;

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::TrainError;
 use crate::metrics::{Metrics, softmax, top_k};
-use crate::validate::{Validator, View};
+use crate::validate::Validator;
+use crate::views::View;
 
 /// Bins of equal width in which confidence is compared with accuracy.
 const BINS: usize = 15;

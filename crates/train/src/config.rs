@@ -111,6 +111,9 @@ impl TrainConfig {
                     "--mixup, --cutmix and --class-weights are for classes alone; leave them away with --loss".into(),
                 );
             }
+            if self.practice.tta.is_some() {
+                return fault("--tta judges classes, and --loss trains pairs; leave one of them away".into());
+            }
         }
         self.preprocess.validate()?;
         Ok(self.augment.validate()?)

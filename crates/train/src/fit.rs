@@ -30,6 +30,7 @@ use crate::run_folder::RunFolder;
 use crate::schedule::Length;
 use crate::schedule::Schedule;
 use crate::stepper::{At, Seen, Stepper};
+use crate::views::ByViews;
 use crate::watch::{Start, StepReport, Watch};
 use crate::{Outcome, TrainError};
 
@@ -160,11 +161,14 @@ impl<'a> Fit<'a> {
                 self.run.path().display()
             )));
         };
+        let (best, last) = (best.clone(), last.clone());
+        let by_views = self.judge_by_views()?;
         let (images, seconds) = self.stopwatch.total;
         Ok(Outcome {
             run: self.run.path().to_owned(),
-            best: best.clone(),
-            last: last.clone(),
+            best,
+            by_views,
+            last,
             images_per_second: if images == 0 { 0.0 } else { images as f64 / seconds },
         })
     }
@@ -402,6 +406,16 @@ impl<'a> Fit<'a> {
         Ok(())
     }
 
+    /// What the best weights are worth by the mean of the views that were asked for; `metrics.json` keeps it.
+    fn judge_by_views(&mut self) -> Result<Option<ByViews>, TrainError> {
+        let Some(views) = self.prepared.config.practice.tta else { return Ok(None) };
+        let best = Model::load(self.run.best())?;
+        self.validator.load(&best.weights)?;
+        let by_views = self.validator.measure_views(self.prepared, views)?;
+        self.write_metrics(by_views)?;
+        Ok(by_views)
+    }
+
     fn validate(&mut self, weights: &Weights) -> Result<Judged, TrainError> {
         self.validator.load(weights)?;
         self.validator.measure(self.prepared)
@@ -439,12 +453,19 @@ impl<'a> Fit<'a> {
     fn write_epoch(&self) -> Result<(), TrainError> {
         let history = &self.progress.history;
         self.run.write_results(history, &self.times).map_err(|cause| self.unsaved(cause))?;
-        let metrics = json!({
+        self.write_metrics(None)
+    }
+
+    fn write_metrics(&self, by_views: Option<ByViews>) -> Result<(), TrainError> {
+        let mut metrics = json!({
             "best": self.progress.best(),
-            "last": history.last(),
+            "last": self.progress.history.last(),
             "classes": self.detail["classes"],
             "confusion": self.detail["confusion"],
         });
+        if let Some(by_views) = by_views {
+            metrics["best_by_views"] = json!(by_views);
+        }
         let text = format!("{metrics:#}\n");
         self.run.write(&self.run.metrics(), &text).map_err(|cause| self.unsaved(cause))
     }

@@ -11,6 +11,7 @@ use crate::pairs::Pairs;
 use crate::prepare::Prepared;
 use crate::validate::Validator;
 use crate::verify::{PairRecord, Verification};
+use crate::views::{ByViews, Views};
 
 /// Measures a run's validation images.
 pub(crate) enum Judge {
@@ -64,6 +65,22 @@ impl Judge {
             Judge::Classes(validator) => validator.planned_bytes(),
             Judge::Pairs(embedder, _) => embedder.planned_bytes(),
         }
+    }
+
+    /// Measures every validation image by the mean of several views of it; pairs have no such measure.
+    pub fn measure_views(
+        &mut self,
+        prepared: &Prepared,
+        views: Views,
+    ) -> Result<Option<ByViews>, TrainError> {
+        let Judge::Classes(validator) = self else { return Ok(None) };
+        let Prepared { config, images, .. } = prepared;
+        let classes: Vec<usize> = (0..config.classes.len()).collect();
+        let views = views.of(config.preprocess.size);
+        let metrics =
+            validator.measure_each(&images.val, &config.preprocess, &classes, &views, |_, _, _| {})?;
+        let (loss, top1, top5) = (metrics.loss(), metrics.top1(), metrics.top5());
+        Ok(Some(ByViews { views: views.len(), top1, top5, loss }))
     }
 
     /// Measures every validation image.

@@ -49,6 +49,7 @@ mod towers;
 mod trainer;
 mod validate;
 mod verify;
+mod views;
 mod watch;
 
 pub use adaptive::Rule;
@@ -73,6 +74,7 @@ pub use source::{Images, Kind, Source, kind_of};
 pub use stepper::{At, Clip, LABEL, Seen, StepGraphs, StepSetup, Stepper, TARGET};
 pub use towers::EMBEDDING;
 pub use trainer::{Trainer, TrainerOptions};
-pub use validate::{OUTPUT, Validator, View, match_classes, with_scores};
+pub use validate::{OUTPUT, Validator, match_classes, with_scores};
 pub use verify::{Compared, PairRecord, RocPoint, Verification};
+pub use views::{ByViews, View, Views};
 pub use watch::{Start, StepReport, Watch};

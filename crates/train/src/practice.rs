@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::stepper::Clip;
+use crate::views::Views;
 
 /// Practices of training that a user may add to the recipe. Every field left at its default changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,6 +56,8 @@ pub struct Practice {
     pub warmup: Option<f64>,
     /// What products are computed with; `f32` if absent.
     pub precision: Option<TrainPrecision>,
+    /// Judge the best weights by the mean over these views of each validation image too, when all epochs are done.
+    pub tta: Option<Views>,
 }
 
 /// What a training step multiplies. Parameters, sums, losses, statistics and updates are `f32` in any case.
@@ -83,7 +86,7 @@ fn is_false(x: &bool) -> bool {
 
 impl Practice {
     /// The options of the command line, each a field's name with dashes.
-    pub const OPTIONS: [&'static str; 18] = [
+    pub const OPTIONS: [&'static str; 19] = [
         "--ema",
         "--clip-norm",
         "--clip-value",
@@ -102,6 +105,7 @@ impl Practice {
         "--auto-augment",
         "--warmup",
         "--precision",
+        "--tta",
     ];
 
     /// Whether nothing was asked for.
@@ -131,6 +135,7 @@ impl Practice {
             auto_augment: self.auto_augment.or(other.auto_augment),
             warmup: self.warmup.or(other.warmup),
             precision: self.precision.or(other.precision),
+            tta: self.tta.or(other.tta),
         }
     }
 

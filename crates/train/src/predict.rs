@@ -6,6 +6,7 @@ use ocellus_data::{Image, Preprocess, Preprocessor};
 use ocellus_engine::{Options, Session};
 use ocellus_formats::{FormatError, Model};
 use ocellus_graph::holds_probabilities;
+use ocellus_tensor::Parameters;
 use serde::Serialize;
 
 use crate::TrainError;
@@ -39,6 +40,15 @@ impl Predictor {
     ///
     /// Errors: the model does not say how pictures become its input, or has no output of classes.
     pub fn new(model: &Model, options: &Options) -> Result<Self, TrainError> {
+        Predictor::with_weights(model, &model.weights, options)
+    }
+
+    /// The same for a model whose weights lie elsewhere, such as in their file ([`Model::open`]).
+    pub fn with_weights(
+        model: &Model,
+        weights: &dyn Parameters,
+        options: &Options,
+    ) -> Result<Self, TrainError> {
         let (graph, name) = with_scores(&model.graph)?;
         let image = image_input(&graph)?;
         let graph = graph.with_batch(1)?;
@@ -57,7 +67,7 @@ impl Predictor {
         let preprocess = preprocess_of(model)?;
         check_input(graph.shape(graph.inputs()[0]), &preprocess)?;
         let mut session = Session::new(&graph, &options.clone().without_weights())?;
-        session.load(&model.weights)?;
+        session.load(weights)?;
         Ok(Predictor {
             session,
             image,
@@ -70,7 +80,8 @@ impl Predictor {
 
     /// Reads the model at `path` and plans it.
     pub fn load(path: &Path, options: &Options) -> Result<Self, TrainError> {
-        Predictor::new(&Model::load(path)?, options)
+        let (model, stored) = Model::open(path)?;
+        Predictor::with_weights(&model, &stored, options)
     }
 
     /// The classes the model knows.

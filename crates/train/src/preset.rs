@@ -6,13 +6,14 @@
 //! | good | twice | averages of the weights | airbench94, 12 epochs at batch 128 |
 //! | best | five times | averages of the weights | airbench94, 24 epochs at batch 128 |
 //!
-//! Whatever the user says stands. `docs/recipes.md` has what they cost and give on CIFAR-10.
+//! airbench94's best weights are judged by ten views of each image too, as its source does. Whatever the user says stands. `docs/recipes.md` has what they cost and give on CIFAR-10.
 
 use serde::{Deserialize, Serialize};
 
 use crate::prepare::Choices;
 use crate::recipe::{self, Facts};
 use crate::source::Kind;
+use crate::views::Views;
 
 /// How much to spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,9 @@ impl Preset {
         if choices.model.is_none() && self.model(facts.kind) == WIDE {
             choices.epochs.get_or_insert(WIDE_EPOCHS[usize::from(self == Preset::Best)]);
             choices.batch.get_or_insert(WIDE_BATCH.min(2 * batch).min(facts.images));
+            if !choices.no_augment && choices.pairs.loss.is_none() {
+                choices.practice.tta.get_or_insert(Views::Both);
+            }
             return choices;
         }
         let epochs = *choices.epochs.get_or_insert(match self {
@@ -95,6 +99,9 @@ mod tests {
         assert_eq!(Preset::Good.model(Kind { channels: 1, ..kind }), "lenet");
         let good = Preset::Good.fill(Choices::default(), &facts);
         assert_eq!((good.epochs, good.batch, good.practice.ema), (Some(12), Some(128), None));
+        assert_eq!(good.practice.tta, Some(Views::Both));
+        let plain = Choices { no_augment: true, ..Choices::default() };
+        assert_eq!(Preset::Good.fill(plain, &facts).practice.tta, None);
         let other = Choices { model: Some("resnet20".into()), ..Choices::default() };
         assert_eq!(Preset::Good.fill(other, &facts).epochs, Some(20));
         let few = Facts { images: 100, ..facts };

@@ -17,6 +17,7 @@ use crate::progress::EpochRecord;
 use crate::recipe::{OptimiserKind, ScheduleKind};
 use crate::run_folder::RunFolder;
 use crate::schedule::Schedule;
+use crate::views::ByViews;
 use crate::watch::Watch;
 
 /// Lines of the report on a model's tensors that are told; its file has them all.
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub run: PathBuf,
     /// The epoch with the highest validation top-1.
     pub best: EpochRecord,
+    /// What its weights are worth by the mean of several views of each image, if that was asked for.
+    pub by_views: Option<ByViews>,
     /// The last epoch.
     pub last: EpochRecord,
     /// Training images per second in this process, validation not counted; 0 if nothing was left to do.

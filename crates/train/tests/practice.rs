@@ -6,8 +6,8 @@ use ocellus_formats::Model;
 use ocellus_train::checkpoint::Checkpoint;
 use ocellus_train::recipe::{OptimiserKind, ScheduleConstants, ScheduleKind};
 use ocellus_train::{
-    Choices, Outcome, Practice, Prepared, Rule, RunFolder, StepReport, TrainError, TrainPrecision, Watch,
-    find_rate, was_stopped,
+    Choices, Outcome, Practice, Prepared, Rule, RunFolder, StepReport, TrainError, TrainPrecision, Views,
+    Watch, find_rate, was_stopped,
 };
 
 fn threads(threads: usize) -> Options {
@@ -43,6 +43,7 @@ fn all() -> Choices {
         auto_augment: None,
         warmup: Some(0.5),
         precision: Some(TrainPrecision::Bf16),
+        tta: Some(Views::Mirror),
     };
     Choices {
         accumulate: Some(2),
@@ -110,6 +111,8 @@ fn never_matters(choices: &Choices) -> Outcome {
 fn with_everything_on_a_stopped_run_ends_with_the_same_bits() {
     let outcome = never_matters(&all());
     assert!(outcome.best.top1 > 0.3, "{:?}", outcome.best);
+    let by_views = outcome.by_views.unwrap();
+    assert!(by_views.views == 2 && by_views.top1 > 0.3 && by_views.loss != outcome.best.loss, "{by_views:?}");
 }
 
 #[test]

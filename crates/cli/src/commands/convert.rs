@@ -50,7 +50,7 @@ class folders of PNGs.";
 #[command(after_help = EXAMPLE, override_usage = "ocellus convert [fc-to-conv|conv-to-fc] IN OUT [OPTIONS]")]
 pub struct ConvertArgs {
     /// What to read and what to write, after a change of the network if one is wanted
-    #[arg(value_name = "IN OUT", num_args = 2..=3, required_unless_present = "verify")]
+    #[arg(value_name = "IN OUT", required_unless_present = "verify")]
     pub words: Vec<String>,
     /// Read the file back and compare its answers with the original's: on these pictures (files, folders, data sets), or
     /// on random ones

@@ -9,7 +9,7 @@ use ocellus::train::{Attention, Guess, Predictor};
 use serde::Serialize;
 
 use crate::args::{Common, PrecisionName};
-use crate::network::{PrepareArgs, SourceArgs};
+use crate::network::{PrepareArgs, SourceArgs, with_stored};
 use crate::{console, words};
 
 const EXAMPLE: &str = "\
@@ -66,9 +66,13 @@ struct Predictions {
 
 /// Classifies. A picture that cannot be read does not keep the others from being classified.
 pub fn run(args: PredictArgs, common: &Common) -> anyhow::Result<()> {
-    let model = args.source.model(&args.model, &args.prepare)?;
-    let precision = args.precision.of(&model.info, &args.model)?;
-    let mut predictor = Predictor::new(&model, &common.machine().with_precision(precision))?;
+    let leave_weights = args.explain.is_none();
+    let found = SourceArgs { leave_weights, ..args.source.clone() }.prepared(&args.model, &args.prepare)?;
+    let stored = found.stored.clone();
+    let model = found.into_model()?;
+    let options = common.machine().with_precision(args.precision.of(&model.info, &args.model)?);
+    let weights = with_stored(&model.weights, stored.as_deref());
+    let mut predictor = Predictor::with_weights(&model, &weights, &options)?;
     let mut attention = match &args.explain {
         Some(folder) => Some((Attention::new(&model, &common.machine())?, folder.as_path())),
         None => None,

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::args::{Common, PrecisionName};
 use crate::console;
-use crate::network::{Network, SourceArgs, StateArgs};
+use crate::network::{Network, SourceArgs, StateArgs, with_stored};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -98,7 +98,7 @@ pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<()> {
     let machine = common.machine().with_precision(args.precision.of(network.info(), &args.net)?);
     let keep_weights = args.backward.is_some();
     let mut session = Session::new(&graph, &Options { exact: !args.fast, keep_weights, ..machine })?;
-    session.load(&weights)?;
+    session.load(&with_stored(&weights, network.stored()))?;
     session.set_random(common.seed(), 0);
     set_inputs(&mut session, &graph, &inputs)?;
     session.run();
@@ -128,6 +128,7 @@ fn network(
         weights: together.cloned(),
         state: args.state.clone(),
         classes: None,
+        leave_weights: args.backward.is_none() && !args.train_mode,
     };
     let named = source.find(&args.net, None).map(Network::of);
     if let Ok(network) = &named {

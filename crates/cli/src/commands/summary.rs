@@ -65,7 +65,8 @@ struct Planned {
 /// Summarises.
 pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
     let classes = args.classes.map(|n| n as usize);
-    let source = SourceArgs { net: args.model.clone(), state: args.state.clone(), weights: None, classes };
+    let source =
+        SourceArgs { net: args.model.clone(), state: args.state.clone(), classes, ..SourceArgs::default() };
     let find = |word: &str| -> anyhow::Result<Graph> { Ok(source.find(word, args.input)?.graph) };
     let net = match (&args.net, args.compare.as_deref()) {
         (_, Some([a, b])) => return print_comparison([a, b], &compare(&find(a)?, &find(b)?), common),

@@ -395,6 +395,7 @@ pub fn run(args: TrainArgs, common: &Common) -> anyhow::Result<()> {
         return console::say_json(&serde_json::json!({
             "run": outcome.run,
             "best": outcome.best,
+            "best_by_views": outcome.by_views,
             "last": outcome.last,
             "images_per_second": outcome.images_per_second,
         }));
@@ -408,8 +409,11 @@ pub fn run(args: TrainArgs, common: &Common) -> anyhow::Result<()> {
         ),
         None => format!("top1 {}", words::percent(best.top1)),
     };
+    let by_views = outcome.by_views.map_or_else(String::new, |by| {
+        format!(" ({} by the mean of {} views)", words::percent(by.top1), by.views)
+    });
     console::say(&format!(
-        "best: epoch {}, {right}, loss {:.3}: {}",
+        "best: epoch {}, {right}{by_views}, loss {:.3}: {}",
         best.epoch,
         best.loss,
         RunFolder::at(&outcome.run).best().display()
@@ -441,7 +445,7 @@ fn tell_next(outcome: &Outcome) -> anyhow::Result<()> {
         (format!("{program} summary {run}"), "what the network is"),
     ];
     // What may be mirrored for training may be mirrored to be judged.
-    if config.pairs.is_none() && config.augment.flip {
+    if config.pairs.is_none() && config.augment.flip && outcome.by_views.is_none() {
         let views = "by the mean of ten views of each picture: mostly a little better";
         lines.insert(2, (format!("{program} val {run} {data} --tta both"), views));
     }

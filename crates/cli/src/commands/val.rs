@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ocellus::Model;
 use ocellus::train::metrics::ClassReport;
 use ocellus::train::{
@@ -12,7 +12,7 @@ use ocellus::train::{
 };
 use serde::Serialize;
 
-use crate::args::{Common, PrecisionName};
+use crate::args::{Common, PrecisionName, ViewsName};
 use crate::commands::pairs;
 use crate::data_args::DataArgs;
 use crate::network::{PrepareArgs, SourceArgs};
@@ -43,7 +43,7 @@ pub struct ValArgs {
     pub data: Option<String>,
     /// Judge each picture by the mean over several views of it: mirrored, shifted by a sixteenth each way, or both
     #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "mirror")]
-    pub tta: Option<Views>,
+    pub tta: Option<ViewsName>,
     /// Fit the temperature that makes the model as sure as it should be
     #[arg(long)]
     pub temperature: bool,
@@ -62,30 +62,6 @@ pub struct ValArgs {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub prepare: PrepareArgs,
-}
-
-/// Sets of views.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Views {
-    /// As it is and mirrored.
-    Mirror,
-    /// As it is and shifted along both diagonals: five views.
-    Shifts,
-    /// Both: ten views.
-    Both,
-}
-
-impl Views {
-    /// The views of images of this size.
-    fn views(tta: Option<Views>, size: [u32; 2]) -> Vec<View> {
-        let shift = i64::from((size[0].min(size[1]) / 16).max(1));
-        match tta {
-            None => View::set(false, 0),
-            Some(Views::Mirror) => View::set(true, 0),
-            Some(Views::Shifts) => View::set(false, shift),
-            Some(Views::Both) => View::set(true, shift),
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -145,7 +121,7 @@ pub fn run(args: ValArgs, common: &Common) -> anyhow::Result<()> {
     }
     let class_of = match_classes(images.val.classes(), &model.classes)?;
     validator.load(&model.weights)?;
-    let views = Views::views(args.tta, preprocess.size);
+    let views = args.tta.map_or(vec![View::PLAIN], |tta| tta.views().of(preprocess.size));
     let assessment = Assessment::new(&mut validator, &images.val, &preprocess, &class_of, &views)?;
     let metrics = &assessment.metrics;
     let report = Report {

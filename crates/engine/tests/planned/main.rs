@@ -9,7 +9,7 @@ use networks::{CASES, Case};
 use ocellus_engine::{Options, Session};
 use ocellus_graph::{Builder, Conv, Graph, Request, Role, differentiate};
 use ocellus_kernels::isa::Isa;
-use ocellus_tensor::{Tensor, Weights};
+use ocellus_tensor::{Parameters, Shape, Tensor, Weights};
 
 fn describe(case: &Case) -> Graph {
     let mut b = Builder::new(case.name);
@@ -212,6 +212,32 @@ fn weights_that_are_not_kept_change_no_bit_and_need_no_room() {
         }
     }
     assert!(spared > 0, "no plan became smaller");
+}
+
+/// Weights of which one cannot be read.
+struct Torn(Weights, &'static str);
+
+impl Parameters for Torn {
+    fn names(&self) -> Vec<&str> {
+        self.0.names()
+    }
+    fn shape(&self, name: &str) -> Option<&Shape> {
+        self.0.shape(name)
+    }
+    fn read(&self, name: &str, start: usize, out: &mut [f32]) -> Result<(), String> {
+        if name == self.1 { Err("the disk is gone".into()) } else { self.0.read(name, start, out) }
+    }
+}
+
+#[test]
+fn a_parameter_that_cannot_be_read_is_named() {
+    let graph = describe(&CASES[0]);
+    for options in [Options::default(), Options::default().without_weights()] {
+        let mut session = Session::new(&graph, &options).unwrap();
+        let refusal = session.load(&Torn(weights(&graph), "fc2.weight")).unwrap_err().to_string();
+        assert_eq!(refusal, "fc2.weight cannot be read: the disk is gone");
+        session.load(&weights(&graph)).unwrap();
+    }
 }
 
 #[test]

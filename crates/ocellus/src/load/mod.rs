@@ -17,8 +17,10 @@ mod weights;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ocellus_formats::caffe::{self, NetOptions};
+use ocellus_formats::safetensors::Stored;
 use ocellus_formats::{FormatError, Kind, Model, onnx};
 use ocellus_graph::{Graph, from_text};
 use ocellus_tensor::Weights;
@@ -52,6 +54,8 @@ pub struct Ask {
     pub stages: Vec<String>,
     /// The level that they ask for.
     pub level: i32,
+    /// Leave the weights of Ocellus's own files where they are: [`Found::stored`].
+    pub leave_weights: bool,
 }
 
 impl Ask {
@@ -73,6 +77,8 @@ pub struct Found {
     pub graph: Graph,
     /// Its weights, exactly the ones it needs; `None` if only a description was given.
     pub weights: Option<Weights>,
+    /// Where those weights lie that are not among `weights`, if they were left in their file.
+    pub stored: Option<Arc<Stored>>,
     /// Class names by class index; empty if unknown.
     pub classes: Vec<String>,
     /// What happens to an image before it is the input, as [`Model::preprocess`] has it.
@@ -90,6 +96,7 @@ impl Found {
         Found {
             graph,
             weights: None,
+            stored: None,
             classes: Vec::new(),
             preprocess: None,
             info: BTreeMap::new(),
@@ -109,7 +116,7 @@ impl Found {
         blobs.get(name).cloned()
     }
 
-    /// The model; an error if there are no weights.
+    /// The model, without the weights that were left in their file; an error if there are no weights.
     pub fn into_model(self) -> Result<Model, LoadError> {
         let name = self.graph.name.clone();
         let weights = self.weights.ok_or_else(|| {
@@ -210,6 +217,10 @@ fn from_file(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
         FormatError::malformed(file.display().to_string(), "it holds no network that is known here", next)
     })?;
     let mut found = match kind {
+        Kind::Native if ask.leave_weights && ask.weights.is_none() => {
+            let (model, stored) = Model::open(file)?;
+            Found { stored: Some(Arc::new(stored)), ..Found::of_model(model) }
+        }
         Kind::Native => Found::of_model(Model::load(file)?),
         Kind::Prototxt => described_by_caffe(file, ask)?,
         Kind::Text => Found::new(read_text(file)?),

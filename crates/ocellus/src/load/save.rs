@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `.safetensors` | this program's own: network, weights, classes, preprocessing |
 //! | `.onnx` | ONNX, in the inference form; classes and preprocessing among its strings |
-//! | `.prototxt` or `.caffemodel` | Caffe: the description and, beside it, the weights |
+//! | `.prototxt`, `.caffemodel` or `.caffemodel.h5` | Caffe: the description and, beside it, the weights |
 //! | `.npz` | the weights alone |
 //! | `.txt`, `.net` | the network's text form alone |
 //!
@@ -20,7 +20,7 @@ use ocellus_graph::{Graph, to_text};
 use super::{Found, LoadError, Preparation};
 
 /// Endings that are written, for sentences.
-const ENDINGS: &str = ".safetensors, .onnx, .prototxt, .caffemodel, .npz, .txt or .net";
+const ENDINGS: &str = ".safetensors, .onnx, .prototxt, .caffemodel, .caffemodel.h5, .npz, .txt or .net";
 
 /// How a model is written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,6 +52,7 @@ pub fn save(found: &Found, path: &Path) -> Result<Saved, LoadError> {
 /// Errors, besides those of [`save`]: the format cannot do what is asked for, or the model does not say how pictures
 /// are prepared.
 pub fn save_with(found: &Found, path: &Path, options: &SaveOptions) -> Result<Saved, LoadError> {
+    check_name(path)?;
     let mut found = inference_form(found);
     if options.pixels_inside && ending(path) != "onnx" {
         return Err(LoadError::Setting(format!(
@@ -71,16 +72,25 @@ pub fn save_with(found: &Found, path: &Path, options: &SaveOptions) -> Result<Sa
             write_atomically(path, |out| out.write_all(&bytes))?;
             Ok(Saved { files: vec![path.into()], ..Saved::default() })
         }
-        "prototxt" | "caffemodel" => to_caffe(&found, path),
+        "prototxt" | "caffemodel" | "caffemodel.h5" => to_caffe(&found, path),
         "npz" => {
             npz::write(path, &found.clone().into_model()?.weights)?;
             let saved = Saved { files: vec![path.into()], left_out: vec!["the network"] };
             with_preparation(&found, path, saved)
         }
-        "txt" | "net" => {
+        _ => {
             write_text(path, &text_of(&found.graph, path)?)?;
             let left_out = if found.weights.is_some() { vec!["the weights"] } else { vec![] };
             with_preparation(&found, path, Saved { files: vec![path.into()], left_out })
+        }
+    }
+}
+
+/// Whether the name says what is to be written.
+pub(super) fn check_name(path: &Path) -> Result<(), LoadError> {
+    match ending(path).as_str() {
+        "safetensors" | "onnx" | "prototxt" | "caffemodel" | "caffemodel.h5" | "npz" | "txt" | "net" => {
+            Ok(())
         }
         _ => {
             let what = format!("{} says no format of networks", path.display());
@@ -128,12 +138,19 @@ fn take_pixels(found: &mut Found) -> Result<onnx::Pixels, LoadError> {
     Ok(onnx::Pixels { scale: known.scale, mean: known.mean, std: known.std, reversed })
 }
 
+/// What the name ends in, in small letters and without the dot before it.
 pub(super) fn ending(path: &Path) -> String {
-    path.extension().map_or(String::new(), |ending| ending.to_string_lossy().to_lowercase())
+    let of = |path: &Path| path.extension().map_or(String::new(), |end| end.to_string_lossy().to_lowercase());
+    match (of(path), path.file_stem()) {
+        (last, Some(stem)) if last == "h5" && of(Path::new(stem)) == "caffemodel" => "caffemodel.h5".into(),
+        (last, _) => last,
+    }
 }
 
 fn to_caffe(found: &Found, path: &Path) -> Result<Saved, LoadError> {
-    let (text, binary) = (path.with_extension("prototxt"), path.with_extension("caffemodel"));
+    let whole = if ending(path) == "caffemodel.h5" { path.with_extension("") } else { path.into() };
+    let text = whole.with_extension("prototxt");
+    let binary = if whole == path { path.with_extension("caffemodel") } else { path.into() };
     let files = match &found.weights {
         Some(weights) => {
             caffe::write(&text, &binary, &found.graph, weights)?;

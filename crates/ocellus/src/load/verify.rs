@@ -60,6 +60,7 @@ pub fn save_verified(
         let what = format!("{} has no weights, so there are no answers to verify", found.graph.name);
         return Err(LoadError::Setting(format!("{what}; give them by --weights FILE, or say --untrained")));
     };
+    super::save::check_name(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let aside = Aside::create(folder, &name.to_string_lossy())?;
     let mut saved = save_with(found, &aside.0.join(name), options)?;

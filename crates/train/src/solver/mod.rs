@@ -281,7 +281,8 @@ impl Run {
         for ((net, session), &batches) in self.tests.iter_mut().zip(&self.solver.test_iter) {
             match net.constants.is_empty() {
                 true => session.load(&weights)?,
-                false => session.load(&weights.clone().into_iter().chain(net.constants.clone()).collect())?,
+                false => session
+                    .load(&weights.clone().into_iter().chain(net.constants.clone()).collect::<Weights>())?,
             }
             all.extend(net.test(session, batches)?);
         }

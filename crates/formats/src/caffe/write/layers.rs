@@ -345,6 +345,11 @@ impl Writer<'_> {
         let param = self.param(node, 1, None)?;
         let Blob::Param { name, sizes, .. } = param else { return Ok(()) };
         let x = self.graph.shape(node.inputs[0]);
+        // A batch of one repeats over any batch.
+        let sizes = match sizes.split_first() {
+            Some((1, rest)) if sizes.len() == x.rank() => rest.to_vec(),
+            _ => sizes,
+        };
         // Trailing axes of size 1 repeat; what is left must be x's own sizes from axis 1 on.
         let trimmed: Vec<usize> = sizes.iter().rev().skip_while(|&&size| size == 1).copied().collect();
         let trimmed: Vec<usize> = trimmed.into_iter().rev().collect();

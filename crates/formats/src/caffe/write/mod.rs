@@ -44,7 +44,8 @@ pub fn to_prototxt(graph: &Graph) -> Result<String, FormatError> {
     Ok(text::of(&described(graph)?, &graph.name))
 }
 
-/// Writes a network's description to `prototxt` and its weights to `caffemodel`, each replaced in one step.
+/// Writes a network's description to `prototxt` and its weights to `caffemodel`, each replaced in one step; the weights as
+/// HDF5 if their name ends in `.h5`.
 ///
 /// Errors: as [`to_prototxt`]; weights that are not exactly the network's; a file that cannot be written.
 pub fn write(
@@ -58,7 +59,7 @@ pub fn write(
         FormatError::malformed(graph.name.clone(), what, "it was not written: mend the model first")
     })?;
     let text = text::of(&layers, &graph.name);
-    write_atomically(caffemodel, |mut out| binary::network(&mut out, &layers, &graph.name, weights))?;
+    write_layers(caffemodel.as_ref(), &layers, graph, weights)?;
     write_atomically(prototxt, |out| out.write_all(text.as_bytes()))
 }
 
@@ -70,11 +71,14 @@ pub fn write_weights(
     graph: &Graph,
     weights: &Weights,
 ) -> Result<(), FormatError> {
-    let layers = described(graph)?;
-    if is_hdf5(caffemodel.as_ref()) {
-        return write_atomically(caffemodel, |mut out| stored::network(&mut out, &layers, weights));
-    }
-    write_atomically(caffemodel, |mut out| binary::network(&mut out, &layers, &graph.name, weights))
+    write_layers(caffemodel.as_ref(), &described(graph)?, graph, weights)
+}
+
+fn write_layers(to: &Path, layers: &Layers, graph: &Graph, weights: &Weights) -> Result<(), FormatError> {
+    write_atomically(to, |mut out| match is_hdf5(to) {
+        true => stored::network(&mut out, layers, weights),
+        false => binary::network(&mut out, layers, &graph.name, weights),
+    })
 }
 
 /// Writes a solver's state to `path`, in the binary form, or as HDF5 if its name ends in `.h5`.
