@@ -31,6 +31,7 @@ use crate::threads::{SharedMut, ThreadPool};
 
 use super::direct::DirectRun;
 use super::pass::{Axis, Pass};
+use super::source::{evened, row_block};
 use super::{Clamp, Epilogue};
 
 /// Output pixels of a task, about.
@@ -116,16 +117,16 @@ impl Depthwise {
         for pass in &self.passes {
             let (weights, rest) = packed.split_at(blocks(self.channels) * pass.taps() * LANES);
             packed = rest;
-            let rows = (STRIP / pass.cols.count).max(1);
-            let strips = pass.rows.count.div_ceil(rows);
+            let least = pass.rows.count.div_ceil((STRIP / pass.cols.count).max(1));
+            let strips = evened(least, [pass.rows.count, pass.cols.count]);
             let job = Job { depthwise: self, pass, interior: interior(&pass.cols), x, weights, epilogue, y };
             let planes = blocks(self.channels);
             // Strips outermost: the rows of a large image then stay with the thread that made them in the convolution
             // before, whose tasks are blocks of rows, too.
             pool.run(self.batch * strips * planes, &|task| {
                 let (unit, block) = (task / planes, task % planes);
-                let (image, first) = (unit / strips, unit % strips * rows);
-                job.run(image * planes + block, first..pass.rows.count.min(first + rows));
+                let (image, strip) = (unit / strips, unit % strips);
+                job.run(image * planes + block, row_block(strip, strips, pass.rows.count));
             });
         }
     }

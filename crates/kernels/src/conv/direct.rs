@@ -95,7 +95,14 @@ struct Job<'a> {
     packed: &'a [f32],
     epilogue: Epilogue<'a>,
     y: SharedMut<'a, f32>,
-    row_blocks: usize,
+    split: Split,
+}
+
+/// How a pass becomes tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Split {
+    /// Tasks of the same output channels follow one another, not those of the same rows.
+    channels_first: bool,
     /// Parts into which each group's panels are split.
     chunks: usize,
 }
@@ -214,10 +221,9 @@ impl Direct {
         assert!(scratch.len() >= self.scratch_len(pool.threads()), "scratch length");
         let (scratch, y) = (SharedMut::new(scratch), SharedMut::new(y));
         for step in &self.passes {
-            let row_blocks = step.pass.rows.count.div_ceil(step.source.rows);
-            let chunks = self.chunks(pool.threads(), step, row_blocks);
-            let job = Job { direct: self, step, x, packed, epilogue, y, row_blocks, chunks };
-            let tasks = self.batch * row_blocks * self.groups * chunks;
+            let split = self.split(pool.threads(), step);
+            let job = Job { direct: self, step, x, packed, epilogue, y, split };
+            let tasks = self.units(step) * split.chunks;
             pool.run_with_thread(tasks, &|thread, task| {
                 let len = self.thread_scratch_len();
                 // SAFETY: each thread has its own part of the scratch memory.
@@ -255,17 +261,46 @@ impl Direct {
         Panels { blocks: blocks(self.to.channels / self.groups), vectors: self.vectors }
     }
 
-    /// Into how many chunks to split a group's panels so that all threads have work. This may depend on the number
-    /// of threads because it changes no sum.
-    fn chunks(&self, threads: usize, step: &Step, row_blocks: usize) -> usize {
-        let (panels, units) = (self.panels().count(), self.batch * row_blocks * self.groups);
+    /// Blocks of rows, over all images and groups.
+    fn units(&self, step: &Step) -> usize {
+        self.batch * step.source.row_blocks * self.groups
+    }
+
+    /// How to split a pass so that all threads have about the same work, rows alone where that will do. This may depend
+    /// on the number of threads because it changes no sum.
+    fn split(&self, threads: usize, step: &Step) -> Split {
+        /// Units from which it does not matter that some have a row fewer.
+        const MANY: usize = 16;
+        let (panels, units) = (self.panels().count(), self.units(step));
         // Staging a number costs about as much as six multiply-adds of a lane.
         let lanes = self.vectors * LANES * step.taps.len();
-        let cost = |chunks: usize| {
-            let work = panels.div_ceil(chunks) * lanes + 6;
-            (units * chunks).div_ceil(threads) * work
+        let rows = |unit: usize| {
+            let block = unit / self.groups % step.source.row_blocks;
+            step.source.row_block(block, step.pass.rows.count).len()
         };
-        (1..=panels.min(4 * threads)).min_by_key(|&chunks| cost(chunks)).unwrap_or(1)
+        let cost = |split: &Split| {
+            let Split { channels_first, chunks } = *split;
+            let tasks = units * chunks;
+            let work = |panels: usize| panels * lanes + 6;
+            if units > MANY * threads {
+                return tasks.div_ceil(threads) * work(panels.div_ceil(chunks)) * rows(0);
+            }
+            let task = |task: usize| {
+                let (unit, chunk) = if channels_first {
+                    (task % units, task / units)
+                } else {
+                    (task / chunks, task % chunks)
+                };
+                rows(unit) * work((chunk + 1) * panels / chunks - chunk * panels / chunks)
+            };
+            let part = |t: usize| (t * tasks / threads..(t + 1) * tasks / threads).map(task).sum::<usize>();
+            (0..threads).map(part).max().unwrap_or(0)
+        };
+        let of = |channels_first| {
+            (1..=panels.min(4 * threads)).map(move |chunks| Split { channels_first, chunks })
+        };
+        let splits = of(false).chain(of(true));
+        splits.min_by_key(|split| (cost(split), *split)).unwrap_or(Split { channels_first: false, chunks: 1 })
     }
 }
 
@@ -273,24 +308,31 @@ impl Job<'_> {
     /// Computes one task's part of the output.
     fn run(&self, task: usize, scratch: &mut [f32]) {
         let (direct, step) = (self.direct, self.step);
-        let (unit, chunk) = (task / self.chunks, task % self.chunks);
+        let Split { channels_first, chunks } = self.split;
+        let (unit, chunk) = match channels_first {
+            true => (task % direct.units(step), task / direct.units(step)),
+            false => (task / chunks, task % chunks),
+        };
         let (unit, group) = (unit / direct.groups, unit % direct.groups);
-        let (image, row_block) = (unit / self.row_blocks, unit % self.row_blocks);
-        let row = row_block * step.source.rows;
-        let place = Place { image, row, rows: step.source.rows.min(step.pass.rows.count - row), group };
+        let (image, row_block) = (unit / step.source.row_blocks, unit % step.source.row_blocks);
+        let rows = step.source.row_block(row_block, step.pass.rows.count);
+        let (row, place) = (rows.start, Place { image, row: rows.start, rows: rows.len(), group });
         let shape = source_shape(direct.from, (direct.layout, direct.format()), direct.groups);
         let group_len = direct.image_len() / direct.groups;
         let x = &self.x[image * direct.image_len() + group * group_len..][..group_len];
         let x = step.source.prepare(x, shape, (row, direct.zero()), scratch);
         let panels = direct.panels();
         let count = panels.count();
-        for index in chunk * count / self.chunks..(chunk + 1) * count / self.chunks {
-            self.run_panel(panels.get(index), &place, x);
+        let (first, end) = (chunk * count / chunks, (chunk + 1) * count / chunks);
+        for index in first..end {
+            let asks = index == first && !step.source.is_staged();
+            self.run_panel(panels.get(index), &place, (x, asks));
         }
     }
 
-    /// Computes the output channels of one panel for a block of rows.
-    fn run_panel(&self, panel: Panel, place: &Place, x: &[f32]) {
+    /// Computes the output channels of one panel for a block of rows. Who `asks` for `x` ahead of its use is the first to
+    /// read it: it may lie far away.
+    fn run_panel(&self, panel: Panel, place: &Place, (x, asks): (&[f32], bool)) {
         let (direct, step) = (self.direct, self.step);
         let Side { size: [_, width], .. } = direct.to;
         let group_lanes = direct.to.channels / direct.groups;
@@ -318,6 +360,7 @@ impl Job<'_> {
             x: x.as_ptr(),
             x_block_step: step.source.block_step,
             x_row_step: step.source.row_step,
+            ahead: 0,
             taps: &step.source.taps,
             channels: direct.words(),
             block: direct.layout.words(direct.format(), channels),
@@ -336,24 +379,24 @@ impl Job<'_> {
         // SAFETY: `prepare` laid out every tap of every pixel of these rows for all blocks; the panel was packed for
         // this step; `y` is the task's own rows of its own channels, inside the checked length; the tile functions
         // are those of `direct.isa`.
-        unsafe { self.run_rows(args, panel.vectors, place.rows) }
+        unsafe { self.run_rows(args, panel.vectors, (place.rows, asks)) }
     }
 
     /// Cuts `rows` rows into tiles: all rows as one line where they follow one another, else pairs of narrow rows.
-    unsafe fn run_rows(&self, mut args: TileArgs<'_>, vectors: usize, rows: usize) {
+    unsafe fn run_rows(&self, mut args: TileArgs<'_>, vectors: usize, (rows, asks): (usize, bool)) {
         let (direct, step) = (self.direct, self.step);
         let width = step.pass.cols.count;
         let dense_output = args.y_row_step == width * args.y_step;
         if step.source.dense && dense_output {
             // SAFETY: passed on to the caller.
-            return unsafe { self.run_line(&args, vectors, [1, rows * width]) };
+            return unsafe { self.run_line(&args, vectors, [1, rows * width], asks) };
         }
         let paired = pairs(direct.isa, direct.format(), step.source.pixel_step, vectors, width);
         let mut row = 0;
         while row < rows {
             let height = if paired && row + 1 < rows { 2 } else { 1 };
             // SAFETY: passed on to the caller.
-            unsafe { self.run_line(&args, vectors, [height, width]) };
+            unsafe { self.run_line(&args, vectors, [height, width], false) };
             args.x = args.x.wrapping_add(height * args.x_row_step);
             args.y = args.y.wrapping_add(height * args.y_row_step);
             if !args.residual.is_null() {
@@ -364,7 +407,7 @@ impl Job<'_> {
     }
 
     /// One line of pixels, one or two rows high, in tiles of nearly equal width.
-    unsafe fn run_line(&self, args: &TileArgs<'_>, vectors: usize, [height, width]: [usize; 2]) {
+    unsafe fn run_line(&self, args: &TileArgs<'_>, vectors: usize, [height, width]: [usize; 2], asks: bool) {
         let (isa, format, x_step) = (self.direct.isa, self.direct.format(), self.step.source.pixel_step);
         let tiles = if height == 2 { 1 } else { width.div_ceil(max_pixels_of(isa, format, vectors)) };
         let mut args = *args;
@@ -373,6 +416,7 @@ impl Job<'_> {
             done += 1;
             let to = width * done / tiles;
             let pixels = to - from;
+            args.ahead = if asks && args.taps.len() == 1 { pixels * x_step } else { 0 };
             // SAFETY: passed on to the caller.
             unsafe { tile_of(isa, format, x_step, vectors, [height, pixels])(&args) };
             args.x = args.x.wrapping_add(pixels * x_step);

@@ -143,7 +143,7 @@ impl Grouped {
         for step in &self.passes {
             let (weights, rest) = packed.split_at(blocks(self.channels) * step.taps.len() * LANES);
             packed = rest;
-            let strips = step.pass.rows.count.div_ceil(step.source.rows);
+            let strips = step.source.row_blocks;
             pool.run_with_thread(self.batch * blocks(self.channels) * strips, &|thread, task| {
                 let (plane, strip) = (task / strips, task % strips);
                 // SAFETY: each thread has its own scratch memory.
@@ -219,7 +219,8 @@ impl Job<'_> {
     /// Computes a strip of rows of a `plane` (an image's block of channels).
     fn run(&self, [plane, strip]: [usize; 2], scratch: &mut [f32]) {
         let Job { grouped: all, step: Step { pass, source, taps }, epilogue, .. } = self;
-        let (block, row) = (plane % blocks(all.channels), strip * source.rows);
+        let rows = source.row_block(strip, pass.rows.count);
+        let (block, row) = (plane % blocks(all.channels), rows.start);
         let (from, to) = (all.from[0] * all.from[1] * BLOCK, all.to[0] * all.to[1] * BLOCK);
         let x = self.step.prepare(all, &self.x[plane * from..][..from], row, scratch);
         let mut bias = [0.0; LANES];
@@ -230,7 +231,7 @@ impl Job<'_> {
         let weights = &self.weights[block * taps.len() * LANES..][..taps.len() * LANES];
         let tiles = tiles(all.isa);
         let count = pass.cols.count.div_ceil(tiles.len());
-        for i in 0..source.rows.min(pass.rows.count - row) {
+        for i in 0..rows.len() {
             let y_row = (pass.rows.start + (row + i) * pass.rows.step) * all.to[1] + pass.cols.start;
             for tile in 0..count {
                 let (first, end) = (pass.cols.count * tile / count, pass.cols.count * (tile + 1) / count);
@@ -238,6 +239,7 @@ impl Job<'_> {
                 let args = TileArgs {
                     x: x.as_ptr().wrapping_add(i * source.row_step + first * BLOCK),
                     x_block_step: 0,
+                    ahead: 0,
                     x_row_step: 0,
                     taps,
                     channels: 0,

@@ -168,6 +168,7 @@ impl Scatter {
                     x: dy[(pixels.start + from) * BLOCK..].as_ptr(),
                     x_block_step: self.pixels() * BLOCK,
                     x_row_step: 0,
+                    ahead: 0,
                     taps: &[0],
                     channels: outputs,
                     block: LANES,

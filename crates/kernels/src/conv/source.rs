@@ -14,11 +14,16 @@
 //! tap uses are taken apart, so that output neighbours read staged neighbours. Columns of plain input, whose pixels are
 //! single numbers, stay together where the micro-kernel can step over the stride.
 
+use std::ops::Range;
+
 use super::pass::{Axis, Pass};
 use super::tile;
 
 /// Staged numbers a task aims for at most: they share the second-level cache with a panel of weights.
 const STAGED: usize = 32 * 1024;
+
+/// Pixels that a block of rows keeps when blocks are added to make their number even: a few tiles.
+const LEAST_PIXELS: usize = 28;
 
 /// The staged positions along one axis.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,8 +97,8 @@ pub(crate) struct Source {
     pub row_step: usize,
     /// From one block of input channels to the next.
     pub block_step: usize,
-    /// Output rows per task.
-    pub rows: usize,
+    /// Blocks of output rows, each a task's.
+    pub row_blocks: usize,
     /// Rows of origins follow one another without a gap.
     pub dense: bool,
 }
@@ -121,7 +126,6 @@ impl Source {
     }
 
     fn in_place(pass: &Pass, shape: SourceShape) -> Self {
-        let rows = rows_per_task(pass, shape);
         let [height, width] = shape.size;
         let tap = |&row: &isize| {
             pass.cols.offsets.iter().map(move |&col| (row as usize * width + col as usize) * shape.step)
@@ -132,14 +136,15 @@ impl Source {
             pixel_step: pass.cols.stride * shape.step,
             row_step: pass.rows.stride * width * shape.step,
             block_step: height * width * shape.step,
-            rows,
+            row_blocks: row_blocks(pass, shape),
             dense: pass.rows.stride == 1 && pass.cols.stride == 1 && pass.cols.count == width,
         }
     }
 
     /// Staged even where the input could be read in place.
     pub fn staged(pass: &Pass, shape: SourceShape) -> Self {
-        let rows = rows_per_task(pass, shape);
+        let row_blocks = row_blocks(pass, shape);
+        let rows = pass.rows.count.div_ceil(row_blocks);
         let (cols, stride) = match steps_over(pass, shape) {
             true => {
                 let count = (pass.cols.count.max(1) - 1) * pass.cols.stride + 1;
@@ -159,10 +164,20 @@ impl Source {
             pixel_step: stride * shape.step,
             row_step: pitch * shape.step,
             block_step: staged.rows.len * pitch * shape.step,
-            rows,
+            row_blocks,
             dense: pitch == pass.cols.count && stride == 1,
             staging: Some(staged),
         }
+    }
+
+    /// The rows of block `index`, of `count` output rows.
+    pub fn row_block(&self, index: usize, count: usize) -> Range<usize> {
+        row_block(index, self.row_blocks, count)
+    }
+
+    /// Whether the input is copied before it is read.
+    pub fn is_staged(&self) -> bool {
+        self.staging.is_some()
     }
 
     /// Scratch numbers a task needs.
@@ -239,10 +254,21 @@ fn steps_over(pass: &Pass, shape: SourceShape) -> bool {
     tile::steps_over(shape.step, pass.cols.stride)
 }
 
-/// Output rows per task: as many as keep the task's input small, evenly split.
-fn rows_per_task(pass: &Pass, shape: SourceShape) -> usize {
+/// How many blocks of output rows there are: as few as keep a task's input small.
+fn row_blocks(pass: &Pass, shape: SourceShape) -> usize {
     let per_row = (shape.blocks * pass.cols.stride * pass.cols.count * shape.step).max(1);
     let most = (STAGED / per_row).max(1);
-    let parts = pass.rows.count.div_ceil(most);
-    pass.rows.count.div_ceil(parts)
+    evened(pass.rows.count.max(1).div_ceil(most), [pass.rows.count, pass.cols.count])
+}
+
+/// At least so many blocks of an image's rows, an even number where rows are plenty: so two threads get the same number
+/// of rows, and the same rows from one layer to the next.
+pub(crate) fn evened(blocks: usize, [rows, cols]: [usize; 2]) -> usize {
+    let even = blocks.next_multiple_of(2);
+    if rows / even * cols >= LEAST_PIXELS { even } else { blocks }
+}
+
+/// The rows of block `index` of `blocks`: as many as those of any other block, or one fewer.
+pub(crate) fn row_block(index: usize, blocks: usize, rows: usize) -> Range<usize> {
+    rows * index / blocks..rows * (index + 1) / blocks
 }

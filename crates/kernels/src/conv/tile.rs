@@ -41,6 +41,8 @@ pub(crate) struct TileArgs<'a> {
     pub x_block_step: usize,
     /// From the tile's first row of pixels to its second.
     pub x_row_step: usize,
+    /// From a pixel to those of the next tile, where they are worth asking for ahead of their use; else 0.
+    pub ahead: usize,
     /// From a pixel's window origin to each tap.
     pub taps: &'a [usize],
     /// Words of the real input channels.
@@ -137,12 +139,16 @@ impl<D: Dot, const R: usize, const Q: usize, const V: usize, const STEP: usize> 
     fn run<S: Simd>(self, s: S) {
         let args = self.0;
         let mut acc = [[[s.zero(); V]; Q]; R];
+        ask_for_residual::<S, R, Q, V>(s, args);
         let (mut x, mut weights, mut left) = (args.x, args.weights, args.channels);
         while left > 0 {
             let channels = left.min(args.block);
             for &tap in args.taps {
                 let origin = x.wrapping_add(tap);
                 for channel in 0..channels {
+                    if args.ahead != 0 {
+                        s.prefetch(origin.wrapping_add(args.ahead + channel * STEP));
+                    }
                     // SAFETY: `TileFn`'s contract: the panel holds V vectors per (block, tap, channel), and each
                     // pixel's taps are readable.
                     unsafe {
@@ -170,6 +176,22 @@ impl<D: Dot, const R: usize, const Q: usize, const V: usize, const STEP: usize> 
         let sums = if D::FORMAT == Format::F32 { &acc } else { &sums };
         // SAFETY: `TileFn`'s contract: the tile's pixels of `y`, and of the residual, are ours.
         unsafe { store::<S, D, R, Q, V>(s, args, sums) }
+    }
+}
+
+/// The residual comes from far away, and is needed all at once when the sums are done: it is asked for before them.
+#[inline(always)]
+fn ask_for_residual<S: Simd, const R: usize, const Q: usize, const V: usize>(s: S, args: &TileArgs<'_>) {
+    if args.residual.is_null() {
+        return;
+    }
+    for v in 0..V {
+        for r in 0..R {
+            for q in 0..Q {
+                let at = v * args.y_block_step + r * args.y_row_step + q * args.y_step;
+                s.prefetch(args.residual.wrapping_add(at));
+            }
+        }
     }
 }
 

@@ -192,6 +192,7 @@ impl Job<'_> {
         let args = TileArgs {
             x: self.x[rows.start * reduction.next_multiple_of(LANES) + chunk.first * rows.len()..].as_ptr(),
             x_block_step: rows.len() * LANES,
+            ahead: 0,
             x_row_step: 0,
             taps: &[0],
             channels: chunk.count,

@@ -112,6 +112,10 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
         proven!(_mm512_storeu_ps(to, v))
     }
     #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        proven!(_mm_prefetch::<_MM_HINT_T0>(at.cast()))
+    }
+    #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
         proven!(_mm512_add_ps(a, b))
     }

@@ -74,6 +74,9 @@ pub trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// # Safety
     /// `to` must point to 16 writable `f32` (any alignment).
     unsafe fn store_ptr(self, v: Self::F, to: *mut f32);
+    /// Asks for the cache line at `at` ahead of its use; any address will do.
+    #[inline(always)]
+    fn prefetch(self, _at: *const f32) {}
     /// `a + b`.
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a - b`.

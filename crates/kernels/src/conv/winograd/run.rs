@@ -126,6 +126,7 @@ impl Job<'_> {
                 let args = TileArgs {
                     x: v[from * LANES..].as_ptr(),
                     x_block_step: count * LANES,
+                    ahead: 0,
                     x_row_step: 0,
                     taps: &[0],
                     channels: w.from.channels,
