@@ -76,6 +76,28 @@ fn a_solver_trains_stops_and_goes_on_to_the_same_bits() {
 }
 
 #[test]
+fn stochastic_pooling_trains_to_the_same_bits() {
+    let place = place_with_digits();
+    let pooled = r#"layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+        pooling_param { pool: STOCHASTIC kernel_size: 3 stride: 2 } }
+      layer { name: "fc" type: "InnerProduct" bottom: "pool""#;
+    let net = NET.replace(r#"layer { name: "fc" type: "InnerProduct" bottom: "conv""#, pooled);
+    fs::write(place.path("small.prototxt"), &net).unwrap();
+    let done = place.ok("train --solver solver.prototxt --json --threads 1").json();
+    let accuracy = done["test"][0]["value"].as_f64().unwrap();
+    assert!(accuracy > 0.8, "{done}");
+    let whole = fs::read(place.path("out/small_iter_200.caffemodel")).unwrap();
+    place
+        .ok("train --solver solver.prototxt --out again --resume out/small_iter_100.solverstate --threads 3");
+    assert_eq!(fs::read(place.path("again/small_iter_200.caffemodel")).unwrap(), whole);
+    // In use nothing is drawn: the network for use is as good, and goes elsewhere.
+    let measured = top1(&place.ok("val out/small_iter_200.safetensors digits --json"));
+    assert!(measured > 0.8, "{measured}");
+    place.ok("convert out/small_iter_200.safetensors used.onnx --verify");
+    place.ok("convert out/small_iter_200.safetensors used.prototxt --verify");
+}
+
+#[test]
 fn a_solver_holds_its_networks_and_leaves_hdf5() {
     let place = place_with_digits();
     let solver = format!(
@@ -143,7 +165,11 @@ fn losses_with_a_matrix_and_with_an_ignored_label_train() {
     let losses = [
         plain.to_string(),
         plain.replace("SoftmaxWith", "Infogain") + " infogain_loss_param { source: 'h.binaryproto' }",
-        plain.to_string() + " loss_param { ignore_label: 255 }",
+        // With an accuracy in training, too, which is no part of what is used.
+        plain.to_string()
+            + " loss_param { ignore_label: 255 } }
+            layer { name: 'acc' type: 'Accuracy' bottom: 'fc' bottom: 'label' top: 'acc'
+              accuracy_param { ignore_label: 255 }",
     ];
     let accuracies = losses.map(|loss| {
         fs::write(place.path("net.prototxt"), NET.replace(plain, &loss)).unwrap();

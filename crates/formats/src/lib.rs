@@ -22,6 +22,7 @@ pub mod onnx;
 pub mod safetensors;
 mod spelling;
 pub mod torch;
+mod volume;
 mod wire;
 mod wire_out;
 

@@ -64,18 +64,58 @@ fn reductions_tiles_thresholds_and_crops() {
     close(&y, &[7.0, 8.0, 9.0, 12.0, 13.0, 14.0]);
 }
 
+/// The indices of the `count` largest numbers, of equal ones the last first, and these numbers.
+fn largest(numbers: &[f32], count: usize) -> (Vec<f32>, Vec<f32>) {
+    let mut order: Vec<usize> = (0..numbers.len()).collect();
+    order.sort_by(|&a, &b| numbers[b].total_cmp(&numbers[a]).then(b.cmp(&a)));
+    order.truncate(count);
+    (order.iter().map(|&i| i as f32).collect(), order.iter().map(|&i| numbers[i]).collect())
+}
+
 #[test]
-fn the_largest_is_found_along_an_axis_and_in_an_item() {
-    let (y, x) = layer(&[2, 3, 2], "type: 'ArgMax' argmax_param { axis: 1 }");
-    let most = |numbers: Vec<f32>| {
-        let best = numbers.iter().copied().fold(f32::MIN, f32::max);
-        (numbers.iter().position(|&x| x == best).unwrap() as f32, best)
+fn the_largest_are_found_along_an_axis_and_in_an_item() {
+    for count in [1, 2] {
+        let (y, x) = layer(&[2, 3, 2], &format!("type: 'ArgMax' argmax_param {{ axis: -2 top_k: {count} }}"));
+        let (values, _) = layer(
+            &[2, 3, 2],
+            &format!("type: 'ArgMax' argmax_param {{ axis: 1 top_k: {count} out_max_val: true }}"),
+        );
+        for (n, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let column: Vec<f32> = (0..3).map(|i| x[n * 6 + i * 2 + j]).collect();
+            let of = |y: &[f32]| (0..count).map(|k| y[(n * count + k) * 2 + j]).collect::<Vec<f32>>();
+            let (places, largest) = largest(&column, count);
+            close(&of(&y), &places);
+            close(&of(&values), &largest);
+        }
+        let (y, x) = layer(&[2, 3, 2, 2], &format!("type: 'ArgMax' argmax_param {{ top_k: {count} }}"));
+        close(&y, &x.chunks(12).flat_map(|item| largest(item, count).0).collect::<Vec<f32>>());
+        let both = format!("type: 'ArgMax' argmax_param {{ out_max_val: true top_k: {count} }}");
+        let (y, x) = layer(&[2, 3, 2], &both);
+        let all = x.chunks(6).flat_map(|item| {
+            let (places, values) = largest(item, count);
+            [places, values].concat()
+        });
+        close(&y, &all.collect::<Vec<f32>>());
+    }
+    // Of equal numbers the last; and the shapes that Caffe gives.
+    let text = |sizes: &str, more: &str| {
+        format!(
+            "input: 'x' input_shape {{ dim: [{sizes}] }}
+             layer {{ name: 'l' type: 'ArgMax' bottom: 'x' top: 'y' argmax_param {{ {more} }} }}"
+        )
     };
-    let column = |n: usize, j: usize| most((0..3).map(|i| x[n * 6 + i * 2 + j]).collect());
-    close(&y, &[column(0, 0).0, column(0, 1).0, column(1, 0).0, column(1, 1).0]);
-    let (y, x) = layer(&[2, 3, 2], "type: 'ArgMax' argmax_param { out_max_val: true }");
-    let all = x.chunks(6).map(|item| most(item.to_vec()));
-    close(&y, &all.flat_map(|(index, value)| [index, value]).collect::<Vec<f32>>());
+    let graph = parse(&text("1, 4", ""));
+    close(&run(&graph, &Weights::new(), &[("x", vec![1.0, 3.0, 3.0, 2.0])]), &[2.0]);
+    let shape = |sizes, more| {
+        let graph = parse(&text(sizes, more));
+        graph.shape(graph.find_output("y").unwrap()).to_vec()
+    };
+    assert_eq!(shape("2, 9", ""), [2, 1, 1]);
+    assert_eq!(shape("2, 9", "top_k: 5 out_max_val: true"), [2, 2, 5]);
+    assert_eq!(shape("2, 3, 4, 5", "top_k: 7 out_max_val: true"), [2, 2, 7, 1]);
+    assert_eq!(shape("2, 3, 4, 5", "top_k: 2 axis: 3"), [2, 3, 4, 2]);
+    let said = parse_net(&text("2, 9", "top_k: 10"), "f", &NetOptions::default()).unwrap_err().to_string();
+    assert!(said.contains("layer l (ArgMax)") && said.contains("10 largest of 9"), "{said}");
 }
 
 #[test]
@@ -95,6 +135,39 @@ fn means_are_taken_away_and_softmax_takes_any_axis() {
         row.iter().map(|x| x.exp() / sum).collect::<Vec<f32>>()
     };
     close(&y, &x.chunks(4).flat_map(softmax).collect::<Vec<f32>>());
+    let (y, x) = layer(&[2, 3], "type: 'Softmax' softmax_param { axis: 0 }");
+    let column = |j: usize| softmax(&[x[j], x[3 + j]]);
+    close(
+        &y,
+        &(0..2).flat_map(|i| (0..3).map(move |j| (i, j))).map(|(i, j)| column(j)[i]).collect::<Vec<_>>(),
+    );
+    let (y, x) = layer(&[5], "type: 'Softmax' softmax_param { axis: -1 }");
+    close(&y, &softmax(&x));
+}
+
+#[test]
+fn a_loss_hands_out_probabilities_along_its_axis() {
+    for axis in 0..3 {
+        let graph = parse(&format!(
+            "input: 'x' input_shape {{ dim: [2, 3, 4] }} input: 't' input_shape {{ dim: {} }}
+             layer {{ name: 'l' type: 'SoftmaxWithLoss' bottom: 'x' bottom: 't' top: 'loss' top: 'y'
+               softmax_param {{ axis: {axis} }} }}
+             layer {{ name: 's' type: 'Softmax' bottom: 'x' top: 'same' softmax_param {{ axis: {axis} }} }}",
+            ["[3, 4]", "[2, 4]", "[2, 3]"][axis]
+        ));
+        let mut session = Session::new(&graph, &Options::default().with_threads(1)).unwrap();
+        session.set_input("x", &numbers(24)).unwrap();
+        session.set_input("t", &vec![1.0; 24 / [2, 3, 4][axis]]).unwrap();
+        session.run();
+        let (y, same) = (session.output("y").unwrap().to_vec(), session.output("same").unwrap());
+        close(&y, same);
+        // The loss is the mean of the logarithms of the probabilities of class 1.
+        let inner: usize = [12, 4, 1][axis];
+        let ones: Vec<f32> =
+            (0..24).filter(|i| i / inner % [2, 3, 4][axis] == 1).map(|i| -y[i].ln()).collect();
+        let mean = ones.iter().sum::<f32>() / ones.len() as f32;
+        close(session.output("loss").unwrap(), &[mean]);
+    }
 }
 
 #[test]
@@ -104,8 +177,40 @@ fn stochastic_pooling_weighs_each_value_by_itself_when_it_is_used() {
                 pooling_param { pool: STOCHASTIC kernel_size: 2 stride: 2 } }";
     let x = vec![1.0, 2.0, 0.0, 0.0, 3.0, 4.0, 0.0, 0.0];
     close(&run(&parse(text), &Weights::new(), &[("x", x)]), &[30.0 / 10.0, 0.0]);
-    let refused = parse_net(text, "net.prototxt", &NetOptions::phase(Phase::Train)).unwrap_err().to_string();
-    assert!(refused.contains("layer l (Pooling)") && refused.contains("stochastic"), "{refused}");
+}
+
+#[test]
+fn stochastic_pooling_draws_in_training() {
+    let text = "input: 'x' input_shape { dim: [1, 1, 2, 400] } layer { name: 'l' type: 'Pooling' bottom: 'x' top: 'y'
+                pooling_param { pool: STOCHASTIC kernel_size: 2 stride: 2 } }";
+    let graph = parse_net(text, "net.prototxt", &NetOptions::phase(Phase::Train)).unwrap();
+    let graph = graph.for_training().unwrap();
+    let x: Vec<f32> = [0.0, 1.0].repeat(200).into_iter().chain([3.0, 4.0].repeat(200)).collect();
+    let y = run(&graph, &Weights::new(), &[("x", x.clone())]);
+    for value in [1.0, 3.0, 4.0] {
+        let often = y.iter().filter(|&&y| y == value).count() as f32 / 200.0;
+        assert!((often - value / 8.0).abs() < 0.12, "{value} is drawn {often} of the time");
+    }
+    let used = graph.for_inference().unwrap();
+    close(&run(&used, &Weights::new(), &[("x", x)]), &[26.0 / 8.0; 200]);
+}
+
+#[test]
+fn a_second_top_tells_where_the_maxima_are() {
+    let text = |more: &str| {
+        format!(
+            "input: 'x' input_shape {{ dim: [1, 2, 3, 4] }} layer {{ name: 'l' type: 'Pooling' bottom: 'x' top: 'p'
+             top: 'y' pooling_param {{ {more} }} }}"
+        )
+    };
+    let graph = parse(&text("kernel_size: 2 stride: 2 pad: 1"));
+    let plane = [5.0, 1.0, 2.0, 8.0, 8.0, 0.0, 9.0, 3.0, 4.0, 7.0, 7.0, 6.0];
+    let x = [plane, plane.map(|x| -x)].concat();
+    let y = run(&graph, &Weights::new(), &[("x", x)]);
+    // Rows 0, 1 to 2 and columns 0, 1 to 2, 3; of equal ones the first.
+    close(&y, &[0.0, 2.0, 3.0, 4.0, 6.0, 11.0, 0.0, 1.0, 3.0, 8.0, 5.0, 7.0]);
+    let said = parse_net(&text("pool: AVE kernel_size: 2"), "f", &NetOptions::default()).unwrap_err();
+    assert!(said.to_string().contains("layer l (Pooling)") && said.to_string().contains("AVE"), "{said}");
 }
 
 #[test]
@@ -197,13 +302,13 @@ fn lines_are_convolved() {
     close(&run(&graph, &weights, &[("x", x)]), &wanted);
 
     let said = |text: String| parse_net(&text, "f", &NetOptions::default()).unwrap_err().to_string();
-    let volume = said(text("Convolution", "[1, 1, 3, 3, 3]", "kernel_size: 3"));
-    assert!(volume.contains("layer c (Convolution)") && volume.contains("line 1"), "{volume}");
-    assert!(volume.contains("lines (N, C, L)"), "{volume}");
+    let hyper = said(text("Convolution", "[1, 1, 3, 3, 3, 3]", "kernel_size: 3"));
+    assert!(hyper.contains("layer c (Convolution)") && hyper.contains("line 1"), "{hyper}");
+    assert!(hyper.contains("volumes (N, C, D, H, W)"), "{hyper}");
     let by_name = said(text("Convolution", "[1, 1, 3]", "kernel_h: 3 kernel_w: 3"));
     assert!(by_name.contains("kernel_h is for images"), "{by_name}");
     let twice = said(text("Convolution", "[1, 1, 3]", "kernel_size: [1, 2]"));
-    assert!(twice.contains("kernel_size must be given once for (N, C, L), stands 2 times"), "{twice}");
+    assert!(twice.contains("kernel_size must be given once, or for 1 axes; it stands 2 times"), "{twice}");
 }
 
 #[test]

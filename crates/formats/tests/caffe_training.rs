@@ -289,3 +289,46 @@ fn statistics_of_the_tested_batch_are_used_where_they_are_asked_for() {
     let usual = all_of(&parse(&net(""), Phase::Test), &[("x", x.clone())], "y");
     usual.iter().zip(&x).for_each(|(&y, &x)| close(y, 2.0 * x + 0.5));
 }
+
+#[test]
+fn targets_need_as_many_numbers_as_scores_not_their_shape() {
+    let loss = |kind: &str, sizes: &str| {
+        let text = format!(
+            "input: 'x' input_shape {{ dim: [3, 2] }} input: 't' input_shape {{ dim: [{sizes}] }}
+             layer {{ name: 'l' type: '{kind}' bottom: 'x' bottom: 't' top: 'y' }}"
+        );
+        parse_net(&text, "net.prototxt", &NetOptions::phase(Phase::Train))
+    };
+    let inputs = [("x", numbers(6)), ("t", vec![1.0, 0.0, 0.5, 1.0, 0.0, 1.0])];
+    for kind in ["EuclideanLoss", "SigmoidCrossEntropyLoss"] {
+        let wanted = run(&loss(kind, "3, 2").unwrap(), &Weights::new(), &inputs);
+        close(run(&loss(kind, "3, 1, 2, 1").unwrap(), &Weights::new(), &inputs), wanted);
+        let said = loss(kind, "3, 3").unwrap_err().to_string();
+        assert!(said.contains("(3, 2)") && said.contains("(3, 3)"), "{said}");
+    }
+}
+
+#[test]
+fn a_layer_that_a_stage_leaves_out_is_named_where_it_is_missed() {
+    let text = "layer { name: 'd' type: 'Input' top: 'x' include { stage: 'real' } input_param { shape { dim: [1, 2] } } }
+        layer { name: 'r' type: 'ReLU' bottom: 'x' top: 'y' }";
+    let said = parse_net(text, "f", &NetOptions::default()).unwrap_err().to_string();
+    assert!(
+        said.contains("(d, line 1)") && said.contains("phase TEST") && said.contains("--stage"),
+        "{said}"
+    );
+}
+
+#[test]
+fn learned_numbers_of_a_layer_of_their_own() {
+    let text = "input: 'x' input_shape { dim: [2, 3] }
+        layer { name: 'p' type: 'Parameter' top: 'p' parameter_param { shape { dim: 3 } } }
+        layer { name: 's' type: 'Scale' bottom: 'x' bottom: 'p' top: 's' }
+        layer { name: 'l' type: 'Reduction' bottom: 's' top: 'y' loss_weight: 1 }";
+    let graph = parse(text, Phase::Train);
+    let mut weights = initialise(&graph, 1);
+    weights.insert("p.weight".into(), Tensor::from_fn([3], |i| i as f32));
+    let x = numbers(6);
+    close(run(&graph, &weights, &[("x", x.clone())]), x[1] + 2.0 * x[2] + x[4] + 2.0 * x[5]);
+    assert_eq!(differentiate(&graph, &Request::default()).unwrap().params.len(), 1);
+}

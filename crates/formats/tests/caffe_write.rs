@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use ocellus_engine::{Options, Session};
 use ocellus_formats::caffe::{self, NetOptions};
 use ocellus_graph::ops::{
-    Activation, AvgPool, Binary, BinaryKind, Pad, PadMode, Reduce, ReduceKind, Slice, Transpose, Upsample,
+    Activation, ArgMax, AvgPool, Binary, BinaryKind, MaxPool, MaxPoolPlaces, Pad, PadMode, Reduce,
+    ReduceKind, Slice, StochasticPool, TopK, Transpose, Upsample,
 };
 use ocellus_graph::ops::{Interpolation, Reshape};
 use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, Init, Op, initialise};
@@ -92,6 +93,28 @@ fn windows_and_norms() {
         let x = b.flatten("flatten", x);
         let x = b.linear("fc", x, Dense::new(4));
         b.softmax("prob", x)
+    });
+}
+
+#[test]
+fn places_and_draws() {
+    let window = Some(Window::square(3).stride(2));
+    let rounding = Rounding::Ceil;
+    check("draws", |b| {
+        let x = b.input("data", [2, 3, 8, 7]);
+        let x = b.relu("relu", x);
+        let pool = StochasticPool { window, rounding, active: false, stream: 0 };
+        b.node("pool", Op::StochasticPool(pool), &[x])
+    });
+    check("places", |b| {
+        let x = b.input("data", [2, 3, 8, 7]);
+        let pool = MaxPool { window, rounding };
+        b.node("places", Op::MaxPoolPlaces(MaxPoolPlaces { pool }), &[x])
+    });
+    check("largest", |b| {
+        let x = b.input("data", [2, 9, 2]);
+        let x = b.node("largest", Op::TopK(TopK { axis: 1, count: 3, last: true }), &[x]);
+        b.node("place", Op::ArgMax(ArgMax { axis: 2, keep: true, last: true }), &[x])
     });
 }
 

@@ -153,8 +153,8 @@ fn text_forms() {
     hold(&[target("text", Made::OfText, texts.to_vec(), &read)]);
 }
 
-/// Descriptions with layers of many kinds, in all three generations.
-const DESCRIPTIONS: [&str; 3] = [
+/// Descriptions with layers of many kinds, in all three generations, and along many axes.
+const DESCRIPTIONS: [&str; 4] = [
     r#"name: "v2" input: "x" input_shape { dim: 1 dim: 3 dim: 12 dim: 12 }
 layer { name: "c" type: "Convolution" bottom: "x" top: "c" param { name: "w" lr_mult: 1 decay_mult: 0 }
   convolution_param { num_output: 6 kernel_h: 3 kernel_w: 1 pad: 1 stride: 2 dilation: 1 group: 3 bias_term: true } }
@@ -190,6 +190,22 @@ layers { layer { name: "r" type: "relu" } bottom: "c" top: "c" }
 layers { layer { name: "p" type: "pool" pool: MAX kernelsize: 2 stride: 2 } bottom: "c" top: "p" }
 layers { layer { name: "i" type: "innerproduct" num_output: 3 } bottom: "p" top: "i" }
 layers { layer { name: "s" type: "softmax" } bottom: "i" top: "prob" }
+"#,
+    r#"name: "axes" input: "x" input_shape { dim: 1 dim: 2 dim: 4 dim: 5 dim: 6 } input: "f" input_shape { dim: 1 dim: 2 }
+layer { name: "c" type: "Convolution" bottom: "x" top: "c" param { name: "w" } convolution_param { num_output: 2
+  kernel_size: 3 kernel_size: 2 kernel_size: 1 stride: 2 pad: 1 dilation: 1 bias_term: false } }
+layer { name: "d" type: "Deconvolution" bottom: "c" top: "d" param { name: "w" share_mode: PERMISSIVE }
+  convolution_param { num_output: 2 kernel_size: 3 kernel_size: 2 kernel_size: 1 stride: 3 pad: 0 } }
+layer { name: "p" type: "Pooling" bottom: "d" top: "p" pooling_param { pool: AVE kernel_size: 2 stride: 2 pad: 1 } }
+layer { name: "sc" type: "Scale" bottom: "p" bottom: "f" top: "sc" scale_param { axis: 0 bias_term: true } }
+layer { name: "bi" type: "Bias" bottom: "sc" top: "bi" bias_param { axis: -2 num_axes: -1 } }
+layer { name: "r" type: "Reshape" bottom: "bi" top: "r" reshape_param { shape { dim: 0 dim: 2 dim: -1 dim: 4 } } }
+layer { name: "m" type: "Pooling" bottom: "r" top: "m" top: "places" pooling_param { pool: MAX kernel_size: 2 stride: 1 } }
+layer { name: "st" type: "Pooling" bottom: "m" top: "st" pooling_param { pool: STOCHASTIC kernel_size: 2 } }
+layer { name: "a" type: "ArgMax" bottom: "st" top: "a" argmax_param { top_k: 2 out_max_val: true } }
+layer { name: "k" type: "ArgMax" bottom: "st" top: "k" argmax_param { top_k: 2 axis: 1 } }
+layer { name: "i" type: "InnerProduct" bottom: "st" top: "i" inner_product_param { num_output: 3 axis: 0 } }
+layer { name: "so" type: "Softmax" bottom: "i" top: "prob" softmax_param { axis: 0 } }
 "#,
 ];
 

@@ -140,6 +140,10 @@ fn layers(add: Take) {
     add("linear", &[3, 5], Box::new(|b, x| b.linear("y", x, Dense::new(4))));
     for rounding in [ocellus_tensor::Rounding::Floor, ocellus_tensor::Rounding::Ceil] {
         add("max", &IMAGE, op(Op::MaxPool(MaxPool { window: Some(window), rounding })));
+        for window in [None, Some(window)] {
+            let pool = StochasticPool { window, rounding, active: false, stream: 0 };
+            add("stochastic", &IMAGE, op(Op::StochasticPool(pool)));
+        }
         for count_include_pad in [false, true] {
             let pool = AvgPool { window: Some(window), rounding, count_include_pad };
             add("avg", &IMAGE, op(Op::AvgPool(pool)));

@@ -114,7 +114,7 @@ fn moves_numbers(op: &Op) -> bool {
     match op {
         Op::Reduce(reduce) => reduce.kind != ReduceKind::Sum,
         Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) | Op::BroadcastTo(_) => true,
-        Op::Dropout(_) | Op::MaxPool(_) | Op::AvgPool(_) | Op::Upsample(_) => true,
+        Op::Dropout(_) | Op::MaxPool(_) | Op::AvgPool(_) | Op::StochasticPool(_) | Op::Upsample(_) => true,
         _ => false,
     }
 }

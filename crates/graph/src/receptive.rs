@@ -69,6 +69,8 @@ impl Graph {
         match &node.op {
             Op::Conv2d(op) => Some(windowed(&op.window)),
             Op::MaxPool(op) => op.window.as_ref().map(windowed),
+            Op::MaxPoolPlaces(op) => op.pool.window.as_ref().map(windowed),
+            Op::StochasticPool(op) => op.window.as_ref().map(windowed),
             Op::AvgPool(op) => op.window.as_ref().map(windowed),
             Op::ConvTranspose2d(op) => {
                 let seen = |axis: usize| op.window.reach(axis).div_ceil(op.window.stride[axis]);

@@ -83,6 +83,11 @@ fn the_default_of_linear_layers_is_one_over_root_fan_in() {
 fn plain_distributions_keep_their_bounds() {
     let uniform = filled(&[1000], Init::Uniform { low: -2.0, high: 3.0 });
     assert!(uniform.data().iter().all(|x| (-2.0..3.0).contains(x)));
+    let sparse = filled(&[50, 400], Init::SparseNormal { mean: 1.0, std: 0.1, count: 5 });
+    let (some, rest): (Vec<f32>, Vec<f32>) = sparse.data().iter().partition(|&&x| x != 0.0);
+    assert!((1800..2200).contains(&some.len()) && rest.len() + some.len() == 20_000, "{}", some.len());
+    let mean = some.iter().sum::<f32>() / some.len() as f32;
+    assert!((mean - 1.0).abs() < 0.02, "{mean}");
     let truncated = filled(&[1000], Init::TruncatedNormal { mean: 1.0, std: 0.5 });
     assert!(truncated.data().iter().all(|x| (0.0..=2.0).contains(x)));
     let (mean, variance) = moments(&filled(&[20_000], Init::Normal { mean: 2.0, std: 3.0 }));

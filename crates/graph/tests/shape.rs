@@ -243,6 +243,17 @@ fn elementwise_and_reductions() {
     gives(place(1, false), &[&[2, 3, 4]], &[&[2, 4]]);
     gives(place(1, true), &[&[2, 3, 4]], &[&[2, 1, 4]]);
     refuses(place(3, true), &[&[2, 3, 4]], "axis = 3, but the input (2, 3, 4) has 3 axes");
+    let largest = |count| Op::TopK(TopK { axis: 1, count, last: false });
+    gives(largest(2), &[&[2, 3, 4]], &[&[2, 2, 4], &[2, 2, 4]]);
+    refuses(largest(4), &[&[2, 3, 4]], "the 4 largest of 3 numbers; ask for 1 to 3");
+    let pool = MaxPool { window: Some(Window::square(2).stride(2)), rounding: Rounding::Ceil };
+    let places = || Op::MaxPoolPlaces(MaxPoolPlaces { pool });
+    gives(places(), &[&[2, 3, 5, 4]], &[&[2, 3, 3, 2]]);
+    refuses(
+        places(),
+        &[&[1, 1, 4096, 4097]],
+        "16781312 places in a plane; numbers tell no more than 16777216 apart",
+    );
     gives(Op::OneHot(OneHot { classes: 4 }), &[&[2, 3]], &[&[2, 3, 4]]);
     refuses(Op::OneHot(OneHot { classes: 0 }), &[&[2]], "classes must be at least 1, got 0");
     gives(Op::Stepwise(Stepwise::Round), &[&[2, 3]], &[&[2, 3]]);

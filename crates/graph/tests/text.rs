@@ -32,7 +32,7 @@ fn every_operation_round_trips() {
     let graph = every_op();
     graph.check().unwrap();
     let kinds: HashSet<_> = graph.nodes().iter().map(|node| discriminant(&node.op)).collect();
-    assert_eq!(kinds.len(), 49, "all operations but Custom and CustomGrad");
+    assert_eq!(kinds.len(), 53, "all operations but Custom and CustomGrad");
     round_trips(&graph);
 }
 

@@ -36,10 +36,38 @@ impl Philox {
     }
 }
 
+/// The words of one random operation at one step. Their key is itself drawn: the first two words of block `(stream,
+/// step)` of the family `seed`.
+const fn words_of(seed: u64, step: u64, stream: u64) -> Philox {
+    let at = [stream as u32, (stream >> 32) as u32, step as u32, (step >> 32) as u32];
+    let [low, high, ..] = Philox::new(seed).block(at);
+    Philox::new((high as u64) << 32 | low as u64)
+}
+
+/// A number for each element of one random operation at one step: a pure function of (seed, step, stream, element
+/// index).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draws {
+    words: Philox,
+}
+
+impl Draws {
+    /// The numbers of this operation at this step.
+    pub const fn new(seed: u64, step: u64, stream: u64) -> Self {
+        Draws { words: words_of(seed, step, stream) }
+    }
+
+    /// Evenly above 0 and up to 1: one more than word `index % 4` of block `(index / 4, 0)`, over 2^32.
+    pub fn uniform(&self, index: u64) -> f64 {
+        let block = index / 4;
+        let word = self.words.block([block as u32, (block >> 32) as u32, 0, 0])[(index % 4) as usize];
+        (f64::from(word) + 1.0) / 4_294_967_296.0
+    }
+}
+
 /// Which elements one dropout keeps at one step: a pure function of (seed, step, stream, element index).
 ///
-/// Element `i` is dropped when word `i % 4` of block `(i / 4, 0)` is below `rate * 2^32`. The key of those blocks is
-/// itself drawn: the first two words of block `(stream, step)` of the family `seed`.
+/// Element `i` is dropped when word `i % 4` of block `(i / 4, 0)` is below `rate * 2^32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DropoutMask {
     words: Philox,
@@ -49,9 +77,7 @@ pub struct DropoutMask {
 impl DropoutMask {
     /// The mask that drops a share `rate` (0 up to but not 1) of the elements.
     pub fn new(rate: f32, seed: u64, step: u64, stream: u64) -> Self {
-        let at = [stream as u32, (stream >> 32) as u32, step as u32, (step >> 32) as u32];
-        let [low, high, ..] = Philox::new(seed).block(at);
-        let words = Philox::new(u64::from(high) << 32 | u64::from(low));
+        let words = words_of(seed, step, stream);
         DropoutMask { words, threshold: (f64::from(rate) * 4_294_967_296.0).round() as u64 }
     }
 

@@ -83,7 +83,8 @@ impl SolverWatch for Display {
         let left =
             self.begun.elapsed().as_secs_f64() / done.max(1) as f64 * (self.iterations - iteration) as f64;
         let eta = if done == 0 { String::new() } else { format!("  eta {}", words::clock(left)) };
-        self.say(&format!("iteration {iteration}/{}  loss {loss:.5}  lr {rate:.6}{eta}", self.iterations));
+        let rate = if rate != 0.0 && rate < 1e-4 { format!("{rate:.2e}") } else { format!("{rate:.6}") };
+        self.say(&format!("iteration {iteration}/{}  loss {loss:.5}  lr {rate}{eta}", self.iterations));
     }
 
     fn tested(&mut self, iteration: usize, test: &[TestResult]) {

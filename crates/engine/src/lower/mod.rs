@@ -24,6 +24,7 @@ mod reshape;
 mod slice;
 mod softmax;
 mod stepwise;
+mod top_k;
 mod transpose;
 mod update;
 mod upsample;
@@ -125,6 +126,9 @@ pub fn run_op<T: Element>(op: &Op, call: OpCall<'_, '_, T>) {
         Op::LinearGradWeight(_) => linear::grad_weight(call),
         Op::MaxPool(op) => pool::max(op, call),
         Op::MaxPoolGrad(op) => pool::max_grad(op, call),
+        Op::MaxPoolPlaces(op) => pool::max_places(op, call),
+        Op::StochasticPool(op) => pool::stochastic(op, call),
+        Op::StochasticPoolGrad(op) => pool::stochastic_grad(op, call),
         Op::AvgPool(op) => pool::avg(op, call),
         Op::AvgPoolGrad(op) => pool::avg_grad(op, call),
         Op::BatchNorm(op) => batch_norm::forward(op, call),
@@ -157,6 +161,7 @@ pub fn run_op<T: Element>(op: &Op, call: OpCall<'_, '_, T>) {
         Op::SoftmaxGrad(op) => softmax::grad(op, call),
         Op::Reduce(op) => reduce::forward(op, call),
         Op::ArgMax(op) => arg_max::forward(op, call),
+        Op::TopK(op) => top_k::forward(op, call),
         Op::OneHot(op) => one_hot::forward(op, call),
         Op::Loss(op) => loss::forward(op, call),
         Op::LossGrad(op) => loss::grad(op, call),

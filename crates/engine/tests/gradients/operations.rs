@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ocellus_graph::ops::{
     Activation, ArgMax, AvgPool, BroadcastTo, Concat, Conv2dGradInput, Conv2dGradWeight, CustomOp,
     Interpolation, Lrn, LrnRegion, MaxPool, Norm, NormAxes, OneHot, Pad, PadMode, Prelu, Reshape, Slice,
-    Stepwise, SumTo, Upsample,
+    Stepwise, StochasticPool, SumTo, Upsample,
 };
 use ocellus_graph::{BatchNormSpec, Builder, Conv, ConvTranspose, Dense, Op, ValueId};
 use ocellus_tensor::{ConvGeometry, Padding, Rounding, Shape, Tensor, Window};
@@ -112,6 +112,19 @@ fn pooling() {
             let mean = Op::AvgPool(AvgPool { window, rounding, count_include_pad });
             cases.push(unary(&format!("{name} {count_include_pad}"), &[2, 3, 7, 6], Fill::Signed, mean));
         }
+    }
+    check_all(&cases);
+}
+
+#[test]
+fn stochastic_pooling() {
+    let odd = Window { kernel: [2, 3], stride: [2, 2], padding: UNEVEN, dilation: [2, 1] };
+    let windows = [Some(Window::square(3).stride(2)), Some(odd), None];
+    let mut cases = Vec::new();
+    for (window, rounding) in windows.into_iter().flat_map(|w| [(w, Rounding::Floor), (w, Rounding::Ceil)]) {
+        let op = Op::StochasticPool(StochasticPool { window, rounding, active: false, stream: 2 });
+        let case = || unary(&format!("{window:?} {rounding:?}"), &[2, 3, 7, 6], Fill::Positive, op.clone());
+        cases.extend([case(), case().training()]);
     }
     check_all(&cases);
 }

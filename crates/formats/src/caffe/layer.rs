@@ -8,13 +8,15 @@ use super::upgrade;
 pub(in crate::caffe) struct Share {
     /// Parameters of one name are one parameter.
     pub name: Option<String>,
+    /// It may have another shape than the first of its name, if it has as many numbers.
+    pub permissive: bool,
     pub lr_mult: f32,
     pub decay_mult: f32,
 }
 
 impl Default for Share {
     fn default() -> Self {
-        Share { name: None, lr_mult: 1.0, decay_mult: 1.0 }
+        Share { name: None, permissive: false, lr_mult: 1.0, decay_mult: 1.0 }
     }
 }
 
@@ -34,8 +36,11 @@ pub(in crate::caffe) struct Layer<'a> {
     pub body: Message<'a>,
 }
 
+/// How parameters of one name may differ, in the order of the enumeration.
+pub(in crate::caffe) const SHARE_MODES: [&str; 2] = ["STRICT", "PERMISSIVE"];
+
 /// Fields of `LayerParameter` that are not the layer's own settings.
-const COMMON: [&str; 13] = [
+const COMMON: [&str; 14] = [
     "name",
     "type",
     "bottom",
@@ -49,6 +54,7 @@ const COMMON: [&str; 13] = [
     "exclude",
     "blobs_lr",
     "weight_decay",
+    "blob_share_mode",
 ];
 
 impl<'a> Layer<'a> {
@@ -60,6 +66,7 @@ impl<'a> Layer<'a> {
             param.only("param", &["name", "lr_mult", "decay_mult", "share_mode"])?;
             shares.push(Share {
                 name: param.text("name")?.filter(|name| !name.is_empty()).map(str::to_string),
+                permissive: param.choice("share_mode", &SHARE_MODES)? == 1,
                 lr_mult: param.f32("lr_mult", 1.0)?,
                 decay_mult: param.f32("decay_mult", 1.0)?,
             });

@@ -112,6 +112,15 @@ impl<'a> Field<'a> {
         })
     }
 
+    /// An enumerator, by name or by number: its position in `names`.
+    pub(in crate::caffe) fn as_choice(&self, names: &[&str]) -> Result<usize, Fault> {
+        let word = self.as_word()?;
+        let by_number = || word.parse::<usize>().ok().filter(|&number| number < names.len());
+        names.iter().position(|known| *known == word).or_else(by_number).ok_or_else(|| {
+            self.fault(format!("{} must be one of {}, got {word}", self.name, names.join(", ")))
+        })
+    }
+
     fn as_bool(&self) -> Result<bool, Fault> {
         match self.as_word()? {
             "true" | "True" | "t" | "1" => Ok(true),
@@ -189,13 +198,6 @@ impl<'a> Message<'a> {
 
     /// An enumerator, by name or by number: its position in `names`; 0 if the field is absent.
     pub(in crate::caffe) fn choice(&self, name: &str, names: &[&str]) -> Result<usize, Fault> {
-        let Some(field) = self.get(name) else { return Ok(0) };
-        let word = field.as_word()?;
-        let by_number = || word.parse::<usize>().ok().filter(|&number| number < names.len());
-        names
-            .iter()
-            .position(|known| *known == word)
-            .or_else(by_number)
-            .ok_or_else(|| field.fault(format!("{name} must be one of {}, got {word}", names.join(", "))))
+        self.get(name).map_or(Ok(0), |field| field.as_choice(names))
     }
 }

@@ -33,7 +33,7 @@ pub use feed::{DataLayer, DataSource, Transform, data_layers};
 pub use options::{NetOptions, Phase};
 pub use solver::{LrPolicy, Method, NetSource, NetState, Regularization, SnapshotFormat, Solver};
 pub use weights::SolverState;
-pub use write::{to_prototxt, write, write_solver_state, write_weights};
+pub use write::{StoredLayers, to_prototxt, write, write_described, write_solver_state, write_weights};
 
 use crate::FormatError;
 use crate::hdf5::{Hdf5, MAGIC};
@@ -72,13 +72,16 @@ pub struct Described {
     pub beside: Vec<(String, String)>,
     /// For each layer that is a loss, by name, the values that it judges, without labels.
     pub judged: Vec<(String, Vec<String>)>,
+    /// What its layers store, for [`write_described`].
+    pub layers: StoredLayers,
 }
 
 /// The network that `text` describes, with what belongs to it; `file` is what errors call it.
 pub fn describe(text: &str, file: &str, options: &NetOptions) -> Result<Described, FormatError> {
     let built = text::parse(text).and_then(|message| net::build(&message, options));
     let built = built.map_err(|fault| fault.of(file))?;
-    Ok(Described { graph: built.graph, beside: built.beside, judged: built.judged })
+    let layers = StoredLayers { name: built.graph.name.clone(), layers: built.layers };
+    Ok(Described { graph: built.graph, beside: built.beside, judged: built.judged, layers })
 }
 
 /// Reads the network as [`read_net`] does, and says which value each of Caffe's blobs holds in the end, where that is

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ocellus_graph::ops::{Reduce, ReduceKind, Stepwise};
+use ocellus_graph::ops::{Reduce, ReduceKind, Reshape, Stepwise};
 use ocellus_graph::{Graph, GraphError, Init, Op, ParamSpec, Role, ValueId};
 use ocellus_tensor::Shape;
 
@@ -14,6 +14,8 @@ use super::layers;
 use super::message::{Fault, Message};
 use super::options::{NetOptions, Phase};
 use super::rules::included;
+use super::write::out;
+use crate::numbers::checked_elements;
 
 /// Fields of `NetParameter`.
 const NET_FIELDS: [&str; 9] =
@@ -29,11 +31,18 @@ pub(in crate::caffe) struct Net<'o> {
     graph: Graph,
     /// The value that each blob's name stands for now.
     blobs: HashMap<String, ValueId>,
+    /// Blobs of layers that the phase, the stages or the level leave out, with these layers.
+    left_out: HashMap<String, String>,
     /// Blobs that no layer has read yet, in the order they were made.
     unread: Vec<String>,
     /// The parameter behind each shared name.
     shared: HashMap<String, String>,
-    dropouts: u64,
+    /// The layers with the blobs that they store.
+    layers: Vec<out::Layer>,
+    /// Where each layer is among them, by its line and its name.
+    places: HashMap<(u32, String), usize>,
+    /// Random operations so far.
+    streams: u64,
 }
 
 /// A network as it is described.
@@ -46,6 +55,8 @@ pub(in crate::caffe) struct Built {
     pub beside: Vec<(String, String)>,
     /// What each loss judges.
     pub judged: Vec<(String, Vec<String>)>,
+    /// The layers with the blobs that they store.
+    pub layers: Vec<out::Layer>,
 }
 
 /// The whole network of `message`.
@@ -59,9 +70,12 @@ pub(in crate::caffe) fn build(message: &Message, options: &NetOptions) -> Result
         judged: Vec::new(),
         graph: Graph::new(name),
         blobs: HashMap::new(),
+        left_out: HashMap::new(),
         unread: Vec::new(),
         shared: HashMap::new(),
-        dropouts: 0,
+        layers: Vec::new(),
+        places: HashMap::new(),
+        streams: 0,
     };
     net.add_inputs(message)?;
     let mut taken = Vec::new();
@@ -70,11 +84,18 @@ pub(in crate::caffe) fn build(message: &Message, options: &NetOptions) -> Result
             if layer.name.is_empty() {
                 layer.name = format!("{}.{}", layer.kind, taken.len());
             }
+            let stored = out::Layer::new(&layer.name, &layer.kind).bottoms(layer.bottoms.iter().cloned());
+            net.places.insert((layer.line, layer.name.clone()), net.layers.len());
+            net.layers.push(out::Layer { tops: layer.tops.clone(), ..stored });
             taken.push(layer);
+        } else {
+            for top in &layer.tops {
+                net.left_out.insert(top.clone(), format!("{}, line {}", layer.name, layer.line));
+            }
         }
     }
     if taken.is_empty() {
-        let what = format!("it describes no layer for the phase {:?}", options.phase);
+        let what = format!("it describes no layer for the phase {}", phase_word(options.phase));
         return Err(Fault::new(1, what, "give a network's description, or ask for the other phase"));
     }
     let mut rest = taken.as_slice();
@@ -116,10 +137,7 @@ impl Net<'_> {
         let mut inputs: Vec<ValueId> = layer
             .bottoms
             .iter()
-            .map(|name| {
-                let known = self.blobs.get(name).copied();
-                known.ok_or_else(|| layer.fault(format!("its bottom {name} is made by no layer before it")))
-            })
+            .map(|name| self.blobs.get(name).copied().ok_or_else(|| self.missing(layer, name)))
             .collect::<Result<_, _>>()?;
         self.unread.retain(|blob| !layer.bottoms.contains(blob));
         if is_loss(layer) {
@@ -146,6 +164,21 @@ impl Net<'_> {
             self.define(top.clone(), value);
         }
         Ok(())
+    }
+
+    /// Why the layer cannot have this bottom.
+    fn missing(&self, layer: &Layer, bottom: &str) -> Fault {
+        match self.left_out.get(bottom) {
+            Some(other) => {
+                let phase = phase_word(self.options.phase);
+                let what = format!(
+                    "its bottom {bottom} is made by a layer ({other}) that does not belong to the phase {phase}, or not \
+                     to the stages and the level asked for"
+                );
+                layer.fault_with(what, "choose stages by --stage and a level by --level")
+            }
+            None => layer.fault(format!("its bottom {bottom} is made by no layer before it")),
+        }
     }
 
     /// `propagate_down: false`: nothing is learned through these bottoms.
@@ -206,7 +239,7 @@ impl Net<'_> {
         let blobs = held.filter(|(blob, value)| blob != value).collect();
         let names = |values: Vec<ValueId>| values.into_iter().map(of).collect();
         let judged = self.judged.into_iter().map(|(layer, values)| (layer, names(values))).collect();
-        Built { blobs, beside: self.beside, judged, graph: self.graph }
+        Built { blobs, beside: self.beside, judged, layers: self.layers, graph: self.graph }
     }
 
     pub(in crate::caffe) fn shape(&self, value: ValueId) -> &Shape {
@@ -219,10 +252,10 @@ impl Net<'_> {
         matches!(producer, Some(Op::Softmax(softmax)) if !softmax.log)
     }
 
-    /// A number that tells this network's dropouts apart.
-    pub(in crate::caffe) fn next_dropout(&mut self) -> u64 {
-        self.dropouts += 1;
-        self.dropouts - 1
+    /// A number that tells this network's random operations apart.
+    pub(in crate::caffe) fn next_stream(&mut self) -> u64 {
+        self.streams += 1;
+        self.streams - 1
     }
 
     /// An input that a layer hands in.
@@ -243,6 +276,18 @@ impl Net<'_> {
         op: Op,
         inputs: &[ValueId],
     ) -> Result<ValueId, Fault> {
+        let outputs = self.nodes(layer, suffix, op, inputs)?;
+        outputs.first().copied().ok_or_else(|| layer.fault("gives no value"))
+    }
+
+    /// As [`Net::node`], with all of the node's outputs.
+    pub(in crate::caffe) fn nodes(
+        &mut self,
+        layer: &Layer,
+        suffix: &str,
+        op: Op,
+        inputs: &[ValueId],
+    ) -> Result<Vec<ValueId>, Fault> {
         let mut name = format!("{}{suffix}", layer.name);
         // Caffe lets a layer have an input's name, or another layer's.
         for number in 2.. {
@@ -251,9 +296,7 @@ impl Net<'_> {
             }
             name = format!("{}{suffix}.{number}", layer.name);
         }
-        let outputs =
-            self.graph.add_node(name, op, inputs.to_vec()).map_err(|cause| explain(layer, &cause))?;
-        outputs.first().copied().ok_or_else(|| layer.fault("gives no value"))
+        self.graph.add_node(name, op, inputs.to_vec()).map_err(|cause| explain(layer, &cause))
     }
 
     /// Parameter number `index` of a layer, called `LAYER.PART`, or the one of the name that it shares.
@@ -276,12 +319,68 @@ impl Net<'_> {
                 layer.fault_with("another layer of this name has parameters", "rename one of the two")
             );
         }
+        self.store(layer, index, out::Blob::Param { name: name.clone(), sizes: shape.clone(), factor: 1.0 });
+        if let Some(value) = self.shared_in_another_shape(layer, part, (name.as_str(), &share), &shape)? {
+            return Ok(value);
+        }
         let spec = ParamSpec { name: name.clone(), shape: shape.into(), init, role: Role::Weight };
         let value = self.graph.add_param(spec).map_err(|cause| explain(layer, &cause))?;
         if !known {
             self.set_multipliers(&name, &share);
         }
         Ok(value)
+    }
+
+    /// What is stored of the layer.
+    fn stored(&mut self, layer: &Layer) -> Option<&mut out::Layer> {
+        let place = *self.places.get(&(layer.line, layer.name.clone()))?;
+        self.layers.get_mut(place)
+    }
+
+    /// What the layer stores as its blob number `index`.
+    fn store(&mut self, layer: &Layer, index: usize, blob: out::Blob) {
+        if let Some(own) = self.stored(layer) {
+            let empty = || out::Blob::Given { sizes: vec![0], numbers: Vec::new() };
+            own.blobs.resize_with(own.blobs.len().max(index + 1), empty);
+            own.blobs[index] = blob;
+        }
+    }
+
+    /// The sizes of the layer's blob number `index` in Caffe, where they are not those of the parameter here.
+    pub(in crate::caffe) fn store_as(&mut self, layer: &Layer, index: usize, stored: Vec<usize>) {
+        let blob = self.stored(layer).and_then(|own| own.blobs.get_mut(index));
+        if let Some(out::Blob::Param { sizes, .. }) = blob
+            && sizes.iter().product::<usize>() == stored.iter().product::<usize>()
+        {
+            *sizes = stored;
+        }
+    }
+
+    /// The parameter `name`, if there is one of another shape already, in the shape that this layer needs.
+    fn shared_in_another_shape(
+        &mut self,
+        layer: &Layer,
+        part: &str,
+        (name, share): (&str, &Share),
+        shape: &[usize],
+    ) -> Result<Option<ValueId>, Fault> {
+        let Some(param) = self.graph.find_param(name).map(|id| self.graph.param(id)) else { return Ok(None) };
+        let known = &param.shape;
+        if **known == *shape {
+            return Ok(None);
+        }
+        let what = format!("shares {name} of shape {known}, but needs {}", Shape::from(shape.to_vec()));
+        if checked_elements(shape) != Some(known.elements()) {
+            return Err(layer.fault_with(what, "share parameters of as many numbers only"));
+        }
+        if !share.permissive {
+            return Err(
+                layer.fault_with(what, "say share_mode: PERMISSIVE for it, or give it one of its own")
+            );
+        }
+        let value = param.value;
+        let dims = shape.iter().map(|&size| size as isize).collect();
+        self.node(layer, &format!(".{part}"), Op::Reshape(Reshape { dims }), &[value]).map(Some)
     }
 
     /// A learning rate of 0 freezes, so that no work is done for it.
@@ -333,11 +432,15 @@ impl Net<'_> {
     pub(in crate::caffe) fn statistic(
         &mut self,
         layer: &Layer,
-        part: &str,
+        (index, part): (usize, &str),
         channels: usize,
         init: f32,
     ) -> Result<ValueId, Fault> {
         let name = format!("{}.{part}", layer.name);
+        let sizes = vec![channels];
+        self.store(layer, index, out::Blob::Param { name: name.clone(), sizes, factor: 1.0 });
+        // The sums' divisor stands behind them.
+        self.store(layer, index + 1, out::Blob::Given { sizes: vec![1], numbers: vec![1.0] });
         if self.graph.find_param(&name).is_some() {
             return Err(
                 layer.fault_with("another layer of this name has parameters", "rename one of the two")
@@ -346,6 +449,14 @@ impl Net<'_> {
         let spec =
             ParamSpec { name, shape: [channels].into(), init: Init::Constant(init), role: Role::Statistic };
         self.graph.add_param(spec).map_err(|cause| explain(layer, &cause))
+    }
+}
+
+/// A phase as Caffe writes it.
+fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Train => "TRAIN",
+        Phase::Test => "TEST",
     }
 }
 

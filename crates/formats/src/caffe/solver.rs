@@ -55,8 +55,8 @@ pub struct Solver {
     pub snapshot_after_train: bool,
     /// What random choices follow from.
     pub random_seed: Option<u64>,
-    /// Weights to begin with: a caffemodel's path.
-    pub weights: Option<String>,
+    /// Weights to begin with: paths of caffemodels, of which later ones win.
+    pub weights: Vec<String>,
     /// The level and stages of the network for training.
     pub train_state: NetState,
     /// The same for each network for testing.
@@ -288,13 +288,19 @@ pub(super) fn read(message: &Message) -> Result<Solver, Fault> {
         snapshot_prefix: message.text("snapshot_prefix")?.unwrap_or("").to_string(),
         snapshot_after_train: message.bool("snapshot_after_train", true)?,
         random_seed: u64::try_from(message.i64("random_seed", -1)?).ok(),
-        weights: message.text("weights")?.filter(|path| !path.is_empty()).map(str::to_string),
+        weights: paths(&message.texts("weights")?),
         train_state: message.message("train_state")?.map(state).transpose()?.unwrap_or_default(),
         test_states: message
             .all("test_state")
             .map(|field| state(field.as_message()?))
             .collect::<Result<_, Fault>>()?,
     })
+}
+
+/// Paths, of which one text may list several between commas.
+fn paths(texts: &[String]) -> Vec<String> {
+    let each = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+    each.filter(|path| !path.is_empty()).map(str::to_string).collect()
 }
 
 /// The network for training, and those for testing: the ones that are named or written down for it, then the one for

@@ -4,7 +4,7 @@
 //! of them a message `layer` with a type in lower case, all settings side by side, and padding as a layer of its own.
 //! Source: the field names of Caffe's `caffe.proto` and the behaviour of its `upgrade_net_proto_text`.
 
-use super::layer::{Layer, Share};
+use super::layer::{Layer, SHARE_MODES, Share};
 use super::message::{Fault, Field, Message, Value};
 
 /// V1's types by number, with the names they have now.
@@ -164,13 +164,18 @@ fn from_v1<'a>(body: &Message<'a>) -> Result<Layer<'a>, Fault> {
 /// The multipliers, which stood in lists of their own, and the shared names.
 fn shares(body: &Message, names: Vec<String>) -> Result<Vec<Share>, Fault> {
     let (rates, decays) = (body.f32s("blobs_lr")?, body.f32s("weight_decay")?);
+    let modes: Vec<&Field> = body.all("blob_share_mode").collect();
     let count = names.len().max(rates.len()).max(decays.len());
-    let share = |i: usize| Share {
-        name: names.get(i).filter(|name| !name.is_empty()).cloned(),
-        lr_mult: rates.get(i).copied().unwrap_or(1.0),
-        decay_mult: decays.get(i).copied().unwrap_or(1.0),
+    let share = |i: usize| -> Result<Share, Fault> {
+        let mode = modes.get(i).map(|field| field.as_choice(&SHARE_MODES)).transpose()?;
+        Ok(Share {
+            name: names.get(i).filter(|name| !name.is_empty()).cloned(),
+            permissive: mode == Some(1),
+            lr_mult: rates.get(i).copied().unwrap_or(1.0),
+            decay_mult: decays.get(i).copied().unwrap_or(1.0),
+        })
     };
-    Ok((0..count).map(share).collect())
+    (0..count).map(share).collect()
 }
 
 fn from_v0<'a>(outer: &Message<'a>, inner: &Message<'a>) -> Result<Layer<'a>, Fault> {

@@ -1,7 +1,7 @@
 //! From a description to a network for training, and back to one for inference.
 
 use super::rebuild::{Changes, Replay};
-use crate::ops::{BatchNorm, Dropout, RunningUpdate, Statistics};
+use crate::ops::{BatchNorm, Dropout, RunningUpdate, Statistics, StochasticPool};
 use crate::{Graph, GraphError, NodeId, Op, Output, ValueId};
 
 /// Choices of [`Graph::for_training_with`].
@@ -12,7 +12,7 @@ pub struct TrainingOptions {
 }
 
 impl Graph {
-    /// The network as it is trained: dropout active, BatchNorms by the batch's statistics, which are gathered into
+    /// The network as it is trained: dropout and stochastic pooling active, BatchNorms by the batch's statistics, which are gathered into
     /// the running ones by `NAME.update` nodes at the end. A BatchNorm with a frozen parameter keeps its running
     /// statistics.
     ///
@@ -26,6 +26,9 @@ impl Graph {
         let mut gathered = Vec::new();
         let replay = Changes::none(self).apply_with(|replay, id| match self.node(id).op {
             Op::Dropout(dropout) => replay.copy_as(id, Op::Dropout(Dropout { active: true, ..dropout })),
+            Op::StochasticPool(pool) => {
+                replay.copy_as(id, Op::StochasticPool(StochasticPool { active: true, ..pool }))
+            }
             Op::BatchNorm(norm) if !options.frozen_statistics && self.learns_statistics(id, norm) => {
                 let made = to_batch_statistics(replay, id, norm)?;
                 gathered.push((id, made.clone()));
@@ -42,7 +45,7 @@ impl Graph {
         norm.statistics == Statistics::Running && !params.into_iter().any(|param| self.param(param).frozen)
     }
 
-    /// The network as it predicts: BatchNorms by running statistics, dropout inactive, no losses, no accuracies, no
+    /// The network as it predicts: BatchNorms by running statistics, nothing drawn at random, no losses, no accuracies, no
     /// auxiliary outputs, and nothing that only they needed.
     ///
     /// Refused: a network without any other output, and batch statistics that were never gathered.
@@ -60,6 +63,9 @@ impl Graph {
         self.keep_statistics(&mut changes);
         let replay = changes.apply_with(|replay, id| match self.node(id).op {
             Op::Dropout(dropout) => replay.copy_as(id, Op::Dropout(Dropout { active: false, ..dropout })),
+            Op::StochasticPool(pool) => {
+                replay.copy_as(id, Op::StochasticPool(StochasticPool { active: false, ..pool }))
+            }
             Op::BatchNorm(norm) if norm.statistics == Statistics::Batch => self.to_running(replay, id, norm),
             _ => replay.copy(id),
         })?;

@@ -49,6 +49,16 @@ pub fn initialise_param(graph: &Graph, id: ParamId, seed: u64) -> Tensor {
             each(low, high - low, &mut |i| stream.uniform(i))
         }
         Init::Normal { mean, std } => each(mean.into(), std.into(), &mut stream.normals()),
+        Init::SparseNormal { mean, std, count } => {
+            let share = f64::from(count) / shape.first().copied().unwrap_or(1).max(1) as f64;
+            let kept = Stream::new(seed, &format!("{} kept", param.name));
+            let mut normals = stream.normals();
+            each(0.0, 1.0, &mut |i| {
+                // Drawn for every element, since they come in pairs.
+                let number = f64::from(mean) + f64::from(std) * normals(i);
+                if kept.uniform(i) < share { number } else { 0.0 }
+            })
+        }
         Init::TruncatedNormal { mean, std } => each(mean.into(), std.into(), &mut stream.truncated_normals()),
         Init::VarianceScaling { gain, fan, distribution } => {
             let std = f64::from(gain) / fan_number(fans(graph, id), fan).sqrt();

@@ -52,6 +52,16 @@ pub enum Init {
         /// Standard deviation.
         std: f32,
     },
+    /// Gaussian with a probability of `count` over the size of the first axis, else 0: each input of a layer reaches about
+    /// `count` of its outputs (Martens 2010, section 5).
+    SparseNormal {
+        /// Mean of those that are not 0.
+        mean: f32,
+        /// Standard deviation of those.
+        std: f32,
+        /// How many.
+        count: u32,
+    },
     /// Gaussian, redrawn outside two standard deviations.
     TruncatedNormal {
         /// Mean.

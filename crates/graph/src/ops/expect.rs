@@ -94,6 +94,14 @@ pub(super) fn axis(axis: usize, shape: &Shape) -> Result<(), Refusal> {
     Err(format!("axis = {axis}, but the input {shape} has {} axes", shape.rank()))
 }
 
+/// A number of things that an `f32` counts exactly.
+pub(super) fn countable(count: usize, what: &str) -> Result<(), Refusal> {
+    if count <= 1 << f32::MANTISSA_DIGITS {
+        return Ok(());
+    }
+    Err(format!("{count} {what}; numbers tell no more than {} apart", 1 << f32::MANTISSA_DIGITS))
+}
+
 /// `channels` in `groups` equal parts.
 pub(super) fn divides(groups: usize, channels: usize, what: &str) -> Result<(), Refusal> {
     if groups == 0 {

@@ -26,6 +26,8 @@ mod reshape;
 mod slice;
 mod softmax;
 mod stepwise;
+mod stochastic_pool;
+mod top_k;
 mod transpose;
 mod update;
 mod upsample;
@@ -48,12 +50,14 @@ pub use lrn::{Lrn, LrnGrad, LrnRegion};
 pub use norm::{Norm, NormAxes, NormGrad};
 pub use one_hot::OneHot;
 pub use pad::{Pad, PadGrad, PadMode};
-pub use pool::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad};
+pub use pool::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, MaxPoolPlaces};
 pub use reduce::{Reduce, ReduceKind};
 pub use reshape::Reshape;
 pub use slice::{Slice, SliceGrad};
 pub use softmax::{Softmax, SoftmaxGrad};
 pub use stepwise::Stepwise;
+pub use stochastic_pool::{StochasticPool, StochasticPoolGrad};
+pub use top_k::TopK;
 pub use transpose::Transpose;
 pub use update::{Accumulate, AdamUpdate, MuonUpdate, SgdUpdate};
 pub use upsample::{Interpolation, Upsample, UpsampleGrad};
@@ -77,6 +81,9 @@ pub enum Op {
     LinearGradWeight(LinearGradWeight),
     MaxPool(MaxPool),
     MaxPoolGrad(MaxPoolGrad),
+    MaxPoolPlaces(MaxPoolPlaces),
+    StochasticPool(StochasticPool),
+    StochasticPoolGrad(StochasticPoolGrad),
     AvgPool(AvgPool),
     AvgPoolGrad(AvgPoolGrad),
     BatchNorm(BatchNorm),
@@ -109,6 +116,7 @@ pub enum Op {
     SoftmaxGrad(SoftmaxGrad),
     Reduce(Reduce),
     ArgMax(ArgMax),
+    TopK(TopK),
     OneHot(OneHot),
     Loss(LossOp),
     LossGrad(LossGrad),
@@ -137,6 +145,9 @@ macro_rules! each_op {
             Op::LinearGradWeight($op) => $body,
             Op::MaxPool($op) => $body,
             Op::MaxPoolGrad($op) => $body,
+            Op::MaxPoolPlaces($op) => $body,
+            Op::StochasticPool($op) => $body,
+            Op::StochasticPoolGrad($op) => $body,
             Op::AvgPool($op) => $body,
             Op::AvgPoolGrad($op) => $body,
             Op::BatchNorm($op) => $body,
@@ -169,6 +180,7 @@ macro_rules! each_op {
             Op::SoftmaxGrad($op) => $body,
             Op::Reduce($op) => $body,
             Op::ArgMax($op) => $body,
+            Op::TopK($op) => $body,
             Op::OneHot($op) => $body,
             Op::Loss($op) => $body,
             Op::LossGrad($op) => $body,
@@ -213,6 +225,7 @@ impl Op {
             Op::Linear(op) => op.gradient(context),
             Op::MaxPool(op) => op.gradient(context),
             Op::AvgPool(op) => op.gradient(context),
+            Op::StochasticPool(op) => op.gradient(context),
             Op::BatchNorm(op) => op.gradient(context),
             Op::Norm(op) => op.gradient(context),
             Op::Lrn(op) => op.gradient(context),
@@ -233,7 +246,10 @@ impl Op {
             Op::Custom(op) => op.gradient(context),
             Op::Loss(op) => op.gradient(context),
             // Flat, or whole numbers: nothing is learned through them.
-            Op::Stepwise(_) | Op::ArgMax(_) | Op::OneHot(_) => Ok(vec![None]),
+            Op::Stepwise(_) | Op::ArgMax(_) | Op::OneHot(_) | Op::MaxPoolPlaces(_) => Ok(vec![None]),
+            Op::TopK(_) => {
+                Err(context.refuse("nothing is learned through the largest numbers and their indices"))
+            }
             Op::Accuracy(_) => Err(context.refuse("accuracy has no gradient; train on a loss")),
             Op::RunningUpdate(_)
             | Op::Accumulate(_)

@@ -18,6 +18,11 @@ impl Op {
             Op::LinearGradWeight(_) => "linear_grad_weight",
             Op::MaxPool(op) => pooling(&op.window, "max_pool", "global_max_pool"),
             Op::MaxPoolGrad(op) => pooling(&op.pool.window, "max_pool_grad", "global_max_pool_grad"),
+            Op::MaxPoolPlaces(op) => pooling(&op.pool.window, "max_pool_places", "global_max_pool_places"),
+            Op::StochasticPool(op) => pooling(&op.window, "stochastic_pool", "global_stochastic_pool"),
+            Op::StochasticPoolGrad(op) => {
+                pooling(&op.pool.window, "stochastic_pool_grad", "global_stochastic_pool_grad")
+            }
             Op::AvgPool(op) => pooling(&op.window, "avg_pool", "global_avg_pool"),
             Op::AvgPoolGrad(op) => pooling(&op.pool.window, "avg_pool_grad", "global_avg_pool_grad"),
             Op::BatchNorm(_) => "batch_norm",
@@ -75,6 +80,7 @@ impl Op {
                 ReduceKind::Max => "reduce_max",
             },
             Op::ArgMax(_) => "arg_max",
+            Op::TopK(_) => "top_k",
             Op::OneHot(_) => "one_hot",
             Op::Loss(op) => op.kind.names()[0],
             Op::LossGrad(op) => op.kind.names()[1],

@@ -31,7 +31,7 @@ impl MaxPool {
 }
 
 /// The shape after pooling x by `window`, or wholly.
-fn pooled(x: &Shape, window: Option<&Window>, rounding: Rounding) -> Result<Shape, Refusal> {
+pub(super) fn pooled(x: &Shape, window: Option<&Window>, rounding: Rounding) -> Result<Shape, Refusal> {
     let [n, c, h, w] = expect::image(x, "x")?;
     let Some(window) = window else {
         return Ok(Shape::from([n, c, 1, 1]));
@@ -47,6 +47,25 @@ fn pooled(x: &Shape, window: Option<&Window>, rounding: Rounding) -> Result<Shap
         }
     }
     Ok(Shape::from([n, c, height, width]))
+}
+
+/// Where the largest value under each window lies: its place in the plane, row by row from 0, as a number; of equal ones
+/// the first. Has no gradient.
+///
+/// Input: x `(N, C, H, W)`. Output: y `(N, C, H', W')`, as that of the pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MaxPoolPlaces {
+    /// The pooling whose places these are.
+    pub pool: MaxPool,
+}
+
+impl MaxPoolPlaces {
+    pub(super) fn shape(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, Refusal> {
+        let [x] = expect::inputs(inputs, ["x"])?;
+        let y = self.pool.shape(inputs)?;
+        expect::countable(x[2..].iter().product(), "places in a plane")?;
+        Ok(y)
+    }
 }
 
 /// The gradient of [`MaxPool`]: each dy goes to the first largest pixel (row by row) under its window.

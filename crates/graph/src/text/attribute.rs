@@ -219,6 +219,9 @@ impl Word for Init {
             Init::Constant(value) => format!("constant:{}", value.word()),
             Init::Uniform { low, high } => format!("uniform:{}:{}", low.word(), high.word()),
             Init::Normal { mean, std } => format!("normal:{}:{}", mean.word(), std.word()),
+            Init::SparseNormal { mean, std, count } => {
+                format!("sparse_normal:{}:{}:{count}", mean.word(), std.word())
+            }
             Init::TruncatedNormal { mean, std } => format!("truncated_normal:{}:{}", mean.word(), std.word()),
             Init::VarianceScaling { gain, fan, distribution } => {
                 format!("variance_scaling:{}:{}:{}", gain.word(), fan.word(), distribution.word())
@@ -233,6 +236,10 @@ impl Word for Init {
             ["constant", value] => Some(Init::Constant(f32::read(value)?)),
             ["uniform", low, high] => Some(Init::Uniform { low: f32::read(low)?, high: f32::read(high)? }),
             ["normal", mean, std] => Some(Init::Normal { mean: f32::read(mean)?, std: f32::read(std)? }),
+            ["sparse_normal", mean, std, count] => {
+                let (mean, std) = (f32::read(mean)?, f32::read(std)?);
+                Some(Init::SparseNormal { mean, std, count: count.parse().ok()? })
+            }
             ["truncated_normal", mean, std] => {
                 Some(Init::TruncatedNormal { mean: f32::read(mean)?, std: f32::read(std)? })
             }

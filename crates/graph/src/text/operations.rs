@@ -17,6 +17,9 @@ fields!(LinearGradInput {});
 fields!(LinearGradWeight {});
 fields!(MaxPool { window, rounding });
 fields!(MaxPoolGrad { pool });
+fields!(MaxPoolPlaces { pool });
+fields!(StochasticPool { window, rounding, active, stream });
+fields!(StochasticPoolGrad { pool });
 fields!(AvgPool { window, rounding, count_include_pad });
 fields!(AvgPoolGrad { pool, input });
 fields!(BatchNorm { eps, momentum, affine, statistics });
@@ -46,6 +49,7 @@ fields!(UpsampleGrad { upsample, input });
 fields!(SoftmaxGrad { softmax });
 fields!(Reduce { kind, axes, keep });
 fields!(ArgMax { axis, keep, last });
+fields!(TopK { axis, count, last });
 fields!(OneHot { classes });
 fields!(LossOp { kind });
 fields!(LossGrad { kind });
@@ -159,9 +163,9 @@ pub(super) fn attributes(op: &Op) -> Result<Written, String> {
     }
     put!(
         Conv2d Conv2dGradInput Conv2dGradWeight ConvTranspose2d Linear LinearGradInput LinearGradWeight
-        MaxPool MaxPoolGrad AvgPool AvgPoolGrad BatchNorm BatchNormGrad RunningUpdate Norm NormGrad Lrn LrnGrad
+        MaxPool MaxPoolGrad MaxPoolPlaces StochasticPool StochasticPoolGrad AvgPool AvgPoolGrad BatchNorm BatchNormGrad RunningUpdate Norm NormGrad Lrn LrnGrad
         Activation ActivationGrad Stepwise Prelu PreluGrad Dropout Binary MaximumGrad SumTo BroadcastTo Concat Slice SliceGrad
-        Reshape Transpose Pad PadGrad Upsample UpsampleGrad Softmax SoftmaxGrad Reduce ArgMax OneHot Loss LossGrad
+        Reshape Transpose Pad PadGrad Upsample UpsampleGrad Softmax SoftmaxGrad Reduce ArgMax TopK OneHot Loss LossGrad
         Accuracy Accumulate SgdUpdate AdamUpdate MuonUpdate
     );
     Ok(to)
@@ -187,6 +191,9 @@ pub(super) fn operation(from: &mut Fields) -> Result<Op, String> {
         "linear_grad_weight" => LinearGradWeight,
         "max_pool" | "global_max_pool" => MaxPool,
         "max_pool_grad" | "global_max_pool_grad" => MaxPoolGrad,
+        "max_pool_places" | "global_max_pool_places" => MaxPoolPlaces,
+        "stochastic_pool" | "global_stochastic_pool" => StochasticPool,
+        "stochastic_pool_grad" | "global_stochastic_pool_grad" => StochasticPoolGrad,
         "avg_pool" | "global_avg_pool" => AvgPool,
         "avg_pool_grad" | "global_avg_pool_grad" => AvgPoolGrad,
         "batch_norm" => BatchNorm,
@@ -217,6 +224,7 @@ pub(super) fn operation(from: &mut Fields) -> Result<Op, String> {
         "softmax_grad" | "log_softmax_grad" => SoftmaxGrad,
         "reduce_sum" | "reduce_mean" | "reduce_max" => Reduce,
         "arg_max" => ArgMax,
+        "top_k" => TopK,
         "one_hot" => OneHot,
         "accuracy" => Accuracy,
         "accumulate" => Accumulate,

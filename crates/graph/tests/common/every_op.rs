@@ -5,7 +5,7 @@ use ocellus_graph::{
     BatchNormSpec, Builder, Conv, ConvTranspose, Dense, Graph, Init, Op, ParamSpec, Request, Role, ValueId,
     differentiate,
 };
-use ocellus_tensor::{Padding, Window};
+use ocellus_tensor::{Padding, Rounding, Window};
 
 const ACTIVATIONS: [Activation; 18] = [
     Activation::Relu,
@@ -93,7 +93,17 @@ fn features(b: &mut Builder, x: ValueId) -> ValueId {
     let x = b.dropout("drop", x, 0.25);
     let up = ConvTranspose::new(Conv::new(8, 3).stride(2).padding(1).init(Init::Bilinear)).output_padding(1);
     let x = b.conv_transpose2d("up", x, up);
-    let x = b.max_pool("max", x, Window::square(3).stride(2).padding(1));
+    let mut x = b.max_pool("max", x, Window::square(3).stride(2).padding(1));
+    let window = Some(Window::square(1));
+    for (name, window) in [("stochastic", window), ("stochastic_global", None)] {
+        let rounding = Rounding::Ceil;
+        let pool = StochasticPool { window, rounding, active: false, stream: 3 };
+        let y = b.node(name, Op::StochasticPool(pool), &[x]);
+        x = b.add(&format!("plus_{name}"), x, y);
+        let pool = MaxPool { window, rounding };
+        let places = b.node(&format!("{name}_places"), Op::MaxPoolPlaces(MaxPoolPlaces { pool }), &[x]);
+        b.output(&format!("{name}_places"), places);
+    }
     let y = b.max_pool_ceil("max_ceil", x, Window::square(2).stride(2));
     let z = b.avg_pool_ceil("avg", x, Window::square(2).stride(2));
     let global = b.global_max_pool("global_max", y);
@@ -152,6 +162,8 @@ fn losses(b: &mut Builder, x: ValueId) {
     }
     let place = b.node("place", Op::ArgMax(ArgMax { axis: 1, keep: false, last: true }), &[x]);
     b.output("place", place);
+    let largest = b.node("largest", Op::TopK(TopK { axis: 1, count: 3, last: true }), &[x]);
+    b.output("largest", largest);
     let vectors = b.node("vectors", Op::OneHot(OneHot { classes: 7 }), &[place]);
     b.output("vectors", vectors);
     b.output("top 1", top);

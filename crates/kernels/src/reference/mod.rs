@@ -31,6 +31,8 @@ pub mod reduce;
 pub mod slice;
 pub mod softmax;
 pub mod stepwise;
+pub mod stochastic_pool;
+pub mod top_k;
 pub mod transpose;
 pub mod update;
 pub mod upsample;

@@ -26,7 +26,7 @@ pub struct PoolGeometry {
 
 impl PoolGeometry {
     /// Calls `visit(y, [plane, i, j])` for each output, with its flat offset.
-    fn for_each_output(&self, mut visit: impl FnMut(usize, [usize; 3])) {
+    pub(super) fn for_each_output(&self, mut visit: impl FnMut(usize, [usize; 3])) {
         let [height, width] = self.output;
         for plane in 0..self.planes {
             for i in 0..height {
@@ -38,7 +38,7 @@ impl PoolGeometry {
     }
 
     /// Calls `visit(x)` with the flat offset of each pixel under window `[plane, i, j]`, row by row.
-    fn for_each_pixel(&self, [plane, i, j]: [usize; 3], mut visit: impl FnMut(usize)) {
+    pub(super) fn for_each_pixel(&self, [plane, i, j]: [usize; 3], mut visit: impl FnMut(usize)) {
         for p in 0..self.window.kernel[0] {
             let Some(row) = self.window.pixel(i, p, 0, self.input[0]) else { continue };
             for q in 0..self.window.kernel[1] {
@@ -88,6 +88,15 @@ fn is_nan<T: Element>(x: T) -> bool {
 /// The largest value under each window. x `(planes, H, W)`, y `(planes, H', W')`.
 pub fn max_pool<T: Element>(g: &PoolGeometry, x: &[T], y: &mut [T]) {
     g.for_each_output(|yi, at| y[yi] = g.first_largest(at, x).map_or(T::LOWEST, |xi| x[xi]));
+}
+
+/// Where the largest value under each window lies in its plane, row by row; minus 1 where there is none. x
+/// `(planes, H, W)`, y `(planes, H', W')`.
+pub fn max_pool_places<T: Element>(g: &PoolGeometry, x: &[T], y: &mut [T]) {
+    let plane = g.input[0] * g.input[1];
+    g.for_each_output(|yi, at| {
+        y[yi] = T::from_f64(g.first_largest(at, x).map_or(-1.0, |xi| (xi % plane) as f64));
+    });
 }
 
 /// The gradient of [`max_pool`]. x `(planes, H, W)`, dy `(planes, H', W')`, dx like x.

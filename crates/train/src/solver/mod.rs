@@ -98,7 +98,7 @@ pub fn solve(
     train.notes().iter().for_each(|note| watch.note(note));
     let tests = test_nets(&solver, job, &places, seed)?;
     let mut weights = initialise(&train.graph, seed);
-    if let Some(path) = &solver.weights {
+    for path in &solver.weights {
         weights.extend(caffe::read_weights(places.file(path)?, &train.graph)?);
     }
     if let Some(initial) = initial {

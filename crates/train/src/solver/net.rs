@@ -2,20 +2,25 @@
 
 use ocellus_engine::Session;
 use ocellus_formats::FormatError;
-use ocellus_formats::caffe::{self, DataLayer, DataSource, NetOptions, NetState, Phase, Transform};
-use ocellus_graph::Graph;
+use ocellus_formats::caffe::{
+    self, DataLayer, DataSource, NetOptions, NetState, Phase, StoredLayers, Transform,
+};
+use ocellus_graph::{Graph, Output, ValueId};
 use ocellus_tensor::{Tensor, Weights};
 use serde::Serialize;
 
 use super::feed::Feed;
 use super::paths::Places;
 use crate::TrainError;
-/// The mean of one of a test network's outputs.
+/// Outputs of more numbers than this are told by their first alone.
+const MOST_NUMBERS: usize = 100;
+
+/// The mean of one of a test network's outputs, or of one of its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TestResult {
-    /// The output.
+    /// The output; with the number's place, as `accuracy[2]`, if it has several.
     pub name: String,
-    /// Its mean over all batches; for one of several numbers, of the first.
+    /// Its mean over all batches.
     pub value: f64,
     /// Its share of the loss; `None` for what is none.
     pub loss_weight: Option<f32>,
@@ -30,6 +35,8 @@ pub(super) struct Net {
     pub constants: Weights,
     /// For each loss the values that it judges.
     judged: Vec<(String, Vec<String>)>,
+    /// What its layers store.
+    pub layers: StoredLayers,
     /// Next batch of a test, which goes on where the last one ended.
     next: usize,
 }
@@ -66,7 +73,7 @@ impl Net {
                 )));
             }
         }
-        Ok(Net { graph, seed, feeds, constants, judged: described.judged, next: 0 })
+        Ok(Net { graph, seed, feeds, constants, judged: described.judged, layers: described.layers, next: 0 })
     }
 
     /// Things worth telling.
@@ -102,38 +109,56 @@ impl Net {
 
     /// The means of all outputs and losses over the next batches.
     pub fn test(&mut self, session: &mut Session, batches: usize) -> Result<Vec<TestResult>, TrainError> {
-        let losses = self.graph.losses().iter().map(|loss| (loss.name.clone(), Some(loss.weight)));
-        let outputs = self.graph.outputs().iter().map(|output| (output.name.clone(), None));
-        let mut results: Vec<TestResult> = outputs
-            .chain(losses)
-            .map(|(name, loss_weight)| TestResult { name, value: 0.0, loss_weight })
-            .collect();
+        let losses = self.graph.losses().iter().map(|loss| (loss.name.clone(), Some(loss.weight), 1));
+        let outputs = self.graph.outputs().iter();
+        let outputs =
+            outputs.map(|output| (output.name.clone(), None, self.graph.shape(output.value).elements()));
+        let mut results = Vec::new();
+        for (output, loss_weight, count) in outputs.chain(losses) {
+            let told = if count > MOST_NUMBERS { 1 } else { count };
+            for place in 0..told {
+                let name = if told > 1 { format!("{output}[{place}]") } else { output.clone() };
+                results.push((output.clone(), place, TestResult { name, value: 0.0, loss_weight }));
+            }
+        }
         for _ in 0..batches {
             self.feed(session, self.next)?;
             session.set_random(self.seed, self.next as u64);
             session.run();
             self.next += 1;
-            for result in &mut results {
-                let value = session.output(&result.name)?.first().copied().unwrap_or(f32::NAN);
+            for (output, place, result) in &mut results {
+                let value = session.output(output)?.get(*place).copied().unwrap_or(f32::NAN);
                 result.value += f64::from(value) / batches as f64;
             }
         }
-        Ok(results)
+        Ok(results.into_iter().map(|(.., result)| result).collect())
     }
 
     /// The network for use: what its losses read handed out, and nothing of data or labels.
     pub fn for_use(&self) -> Result<Graph, TrainError> {
         let mut graph = self.graph.clone();
         let single = matches!(self.judged.as_slice(), [(_, values)] if values.len() == 1);
+        let mut judged = Vec::new();
         for (name, values) in &self.judged {
             for (i, value) in values.iter().enumerate() {
                 let output = if single { "output".to_string() } else { format!("{name}.input{i}") };
-                if let (Some(value), None) = (graph.find_value(value), graph.find_output(&output)) {
+                let Some(value) = graph.find_value(value) else { continue };
+                judged.push(value);
+                if graph.find_output(&output).is_none() {
                     graph.add_output(output, value);
                 }
             }
         }
-        Ok(graph.for_inference()?)
+        // What labels are needed for, like an accuracy, is no part of it.
+        let used = graph.needed_by(&judged);
+        let is_label = |input: &ValueId| !judged.is_empty() && !used[input.index()];
+        let is_kept = |output: &&Output| {
+            let needed = graph.needed_by(&[output.value]);
+            !graph.inputs().iter().any(|input| needed[input.index()] && is_label(input))
+        };
+        let kept: Vec<&str> =
+            graph.outputs().iter().filter(is_kept).map(|output| output.name.as_str()).collect();
+        Ok(graph.prune(&kept)?.for_inference()?)
     }
 
     /// The first data layer that reads images, its transformation and its mean image.

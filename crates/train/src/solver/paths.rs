@@ -29,11 +29,13 @@ impl Places {
         let whole = [Some(&here)].into_iter().chain(folders).flatten().map(|folder| folder.join(path));
         let bare = folders.into_iter().chain([Some(&here)]).flatten().map(|folder| folder.join(last));
         whole.chain(bare).find(|path| path.exists()).ok_or_else(|| {
-            TrainError::setting(format!(
-                "{name} is not there, nor {} in {}; say where files are by --root FOLDER",
-                last.display(),
-                self.root.as_ref().unwrap_or(&self.solver).display()
-            ))
+            let folder = self.root.as_ref().unwrap_or(&self.solver);
+            // A solver that is named without a folder lies in this one.
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            let (last, folder) = (last.display(), folder.display());
+            let what =
+                format!("{name} is not there, nor {last} in {folder}; say where files are by --root FOLDER");
+            TrainError::setting(what)
         })
     }
 }

@@ -61,7 +61,7 @@ impl Snapshots {
         };
         let [model, state] =
             ["caffemodel", "solverstate"].map(|ending| self.file(iteration, &format!("{ending}{beyond}")));
-        caffe::write_weights(&model, &net.for_use()?, weights)?;
+        caffe::write_described(&model, &net.layers, weights)?;
         let learned_net = model.display().to_string();
         let memory = SolverState { iteration: iteration as u64, learned_net, current_step, history };
         caffe::write_solver_state(&state, &memory)?;

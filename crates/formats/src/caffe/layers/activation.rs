@@ -119,13 +119,16 @@ fn prelu(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, F
     let init =
         if settings.get("filler").is_some() { filler(&settings, "filler")? } else { Init::Constant(0.25) };
     let slope = net.param(layer, (0, "weight"), vec![slopes], init)?;
-    net.node(layer, "", Op::Prelu(Prelu), &[bottoms[0], slope])
+    if settings.bool("channel_shared", false)? {
+        net.store_as(layer, 0, Vec::new());
+    }
+    super::along_channels(net, layer, Op::Prelu(Prelu), &[bottoms[0], slope])
 }
 
 fn dropout(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     let settings = layer.settings("dropout_param", &["dropout_ratio", "scale_train"])?;
     let rate = settings.f32("dropout_ratio", 0.5)?;
-    let stream = net.next_dropout();
+    let stream = net.next_stream();
     let op = Op::Dropout(Dropout { rate, active: false, stream });
     if settings.bool("scale_train", true)? {
         return net.node(layer, "", op, bottoms);
@@ -149,5 +152,5 @@ fn mvn(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fau
     }
     let axes = if across { NormAxes::Groups(1) } else { NormAxes::Instance };
     let eps = settings.f32("eps", 1e-9)?;
-    net.node(layer, "", Op::Norm(Norm { axes, eps: eps * eps, affine: false }), bottoms)
+    super::along_channels(net, layer, Op::Norm(Norm { axes, eps: eps * eps, affine: false }), bottoms)
 }

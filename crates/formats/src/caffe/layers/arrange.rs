@@ -1,7 +1,7 @@
 //! Layers that only move numbers.
 
 use ocellus_graph::ops::{
-    Activation, ArgMax, Binary, BinaryKind, Concat, Reduce, ReduceKind, Reshape, Slice, Transpose,
+    Activation, ArgMax, Binary, BinaryKind, Concat, Reduce, ReduceKind, Reshape, Slice, TopK, Transpose,
 };
 use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::Shape;
@@ -191,28 +191,45 @@ pub(super) fn reduction(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Re
     net.node(layer, "", Op::Activation(Activation::Affine { scale: coefficient, shift: 0.0 }), &[reduced])
 }
 
-/// Where the largest number is: along an axis, or among all numbers of an item (N, 1, 1), with the number itself (N, 2, 1)
-/// if that is wanted.
+/// Where the `top_k` largest numbers are, or those numbers: along an axis, or among all numbers of an item, with both
+/// if they are wanted: (N, 1, K, 1) or (N, 2, K, 1). Of equal numbers Caffe takes the last.
 pub(super) fn arg_max(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     layer.expect_bottoms(1)?;
     let settings = layer.settings("argmax_param", &["out_max_val", "top_k", "axis"])?;
-    let (top, with_value) = (settings.usize("top_k", 1)?, settings.bool("out_max_val", false)?);
-    if top != 1 {
-        return Err(layer.fault_with(format!("top_k = {top}: only the largest is found"), "leave top_k out"));
-    }
-    let largest = |axis| Op::Reduce(Reduce { kind: ReduceKind::Max, axes: vec![axis], keep: true });
-    let place = |axis| Op::ArgMax(ArgMax { axis, keep: true, last: false });
+    let (count, with_value) = (settings.usize("top_k", 1)?, settings.bool("out_max_val", false)?);
+    let rank = net.shape(bottoms[0]).rank();
     if settings.get("axis").is_some() {
-        let axis = axis_of(layer, settings.i64("axis", 1)?, net.shape(bottoms[0]).rank())?;
-        return net.node(layer, "", if with_value { largest(axis) } else { place(axis) }, bottoms);
+        let axis = axis_of(layer, settings.i64("axis", 1)?, rank)?;
+        return largest(net, layer, ("", bottoms[0]), (axis, count), with_value);
     }
     let row = net.node(layer, ".flatten", Op::Reshape(Reshape { dims: vec![0, -1] }), bottoms)?;
-    let mut found = net.node(layer, ".index", place(1), &[row])?;
+    let mut found = largest(net, layer, (".index", row), (1, count), false)?;
     if with_value {
-        let value = net.node(layer, ".value", largest(1), &[row])?;
+        let value = largest(net, layer, (".value", row), (1, count), true)?;
         found = net.node(layer, ".both", Op::Concat(Concat { axis: 1 }), &[found, value])?;
     }
-    net.node(layer, "", Op::Reshape(Reshape { dims: vec![0, -1, 1] }), &[found])
+    let mut dims = vec![1; rank.max(3)];
+    (dims[0], dims[1], dims[2]) = (0, if with_value { 2 } else { 1 }, count as isize);
+    net.node(layer, "", Op::Reshape(Reshape { dims }), &[found])
+}
+
+/// The `count` largest numbers along an axis, or their indices.
+fn largest(
+    net: &mut Net,
+    layer: &Layer,
+    (suffix, x): (&str, ValueId),
+    (axis, count): (usize, usize),
+    values: bool,
+) -> Result<ValueId, Fault> {
+    let op = match (count, values) {
+        (1, true) => Op::Reduce(Reduce { kind: ReduceKind::Max, axes: vec![axis], keep: true }),
+        (1, false) => Op::ArgMax(ArgMax { axis, keep: true, last: true }),
+        _ => Op::TopK(TopK { axis, count, last: true }),
+    };
+    // Where there are two outputs the numbers come first.
+    let found = net.nodes(layer, suffix, op, &[x])?;
+    let wanted = if values { found.first() } else { found.last() };
+    wanted.copied().ok_or_else(|| layer.fault("gives no value"))
 }
 
 /// The axis that a layer works along, which has an older name too.

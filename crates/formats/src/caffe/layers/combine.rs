@@ -78,25 +78,29 @@ pub(super) fn softmax(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Resu
     probabilities(net, layer, "", (bottoms[0], axis))
 }
 
-/// Softmax along any axis but the batch.
+/// Softmax along any axis.
 pub(super) fn probabilities(
     net: &mut Net,
     layer: &Layer,
     suffix: &str,
     (scores, axis): (ValueId, usize),
 ) -> Result<ValueId, Fault> {
+    let softmax = Op::Softmax(Softmax { log: false });
     if axis == 1 {
-        return net.node(layer, suffix, Op::Softmax(Softmax { log: false }), &[scores]);
+        return net.node(layer, suffix, softmax, &[scores]);
     }
-    if axis == 0 {
-        return Err(layer.fault("axis = 0: probabilities over the batch are not supported"));
+    let rank = net.shape(scores).rank();
+    if rank == 1 {
+        let row = Op::Reshape(Reshape { dims: vec![1, -1] });
+        let row = net.node(layer, &format!("{suffix}.row"), row, &[scores])?;
+        let row = net.node(layer, &format!("{suffix}.softmax"), softmax, &[row])?;
+        return net.node(layer, suffix, Op::Reshape(Reshape { dims: vec![-1] }), &[row]);
     }
     // The axis changes places with the channels, and back.
-    let mut order: Vec<usize> = (0..net.shape(scores).rank()).collect();
+    let mut order: Vec<usize> = (0..rank).collect();
     order.swap(1, axis);
     let swap = Op::Transpose(Transpose { order });
     let turned = net.node(layer, &format!("{suffix}.turned"), swap.clone(), &[scores])?;
-    let softmax = Op::Softmax(Softmax { log: false });
     let probabilities = net.node(layer, &format!("{suffix}.softmax"), softmax, &[turned])?;
     net.node(layer, suffix, swap, &[probabilities])
 }

@@ -1,7 +1,7 @@
 //! InnerProduct: flatten, then a fully connected layer. Embed: a fully connected layer on class indices.
 
 use ocellus_graph::ops::{Linear, OneHot, Reshape, Transpose};
-use ocellus_graph::{Op, ValueId};
+use ocellus_graph::{Init, Op, ValueId};
 
 use super::filler::filler;
 use crate::caffe::layer::Layer;
@@ -10,19 +10,17 @@ use crate::caffe::net::Net;
 
 const FIELDS: [&str; 6] = ["num_output", "bias_term", "weight_filler", "bias_filler", "axis", "transpose"];
 
-/// y (..., O) of x (..., features): the axes from `axis` on are one row, those before it stay.
+/// y (..., O) of x (..., features): the axes from `axis` on are one row, those before it stay. From axis 0 on the whole
+/// batch is one row, and y is (O).
 pub(super) fn inner_product(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     layer.expect_bottoms(1)?;
     let settings = layer.settings("inner_product_param", &FIELDS)?;
     let shape = net.shape(bottoms[0]).clone();
     let axis = super::axis_of(layer, settings.i64("axis", 1)?, shape.rank())?;
-    if axis == 0 {
-        return Err(layer.fault("axis = 0 takes the whole batch for one row, which is not supported"));
-    }
     let out = settings.usize("num_output", 0)?;
     let features = shape[axis..].iter().product::<usize>();
     let mut x = bottoms[0];
-    if shape.rank() != 2 {
+    if shape.rank() != 2 || axis != 1 {
         // With axis 1 whatever the batch is; else rows of all axes before it.
         let dims = if axis == 1 { vec![0, -1] } else { vec![-1, features as isize] };
         x = net.node(layer, ".flatten", Op::Reshape(Reshape { dims }), &[x])?;
@@ -42,10 +40,20 @@ pub(super) fn inner_product(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -
         return net.node(layer, "", Op::Linear(Linear), &inputs);
     }
     let rows = net.node(layer, ".rows", Op::Linear(Linear), &inputs)?;
-    let mut dims = vec![-1];
-    dims.extend(shape[1..axis].iter().map(|&size| size as isize));
-    dims.push(out as isize);
+    let kept = shape[..axis].iter().chain([&out]).map(|&size| size as isize);
+    let mut dims: Vec<isize> = kept.collect();
+    if axis > 0 {
+        dims[0] = -1; // whatever the batch
+    }
     net.node(layer, "", Op::Reshape(Reshape { dims }), &[rows])
+}
+
+/// Learned numbers that other layers read, of the shape that is said.
+pub(super) fn parameter(net: &mut Net, layer: &Layer) -> Result<ValueId, Fault> {
+    layer.expect_bottoms(0)?;
+    let settings = layer.settings("parameter_param", &["shape"])?;
+    let Some(shape) = settings.message("shape")? else { return Err(layer.fault("has no shape")) };
+    net.param(layer, (0, "weight"), shape.usizes("dim")?, Init::Constant(0.0))
 }
 
 const EMBED: [&str; 5] = ["num_output", "input_dim", "bias_term", "weight_filler", "bias_filler"];

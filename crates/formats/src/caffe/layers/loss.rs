@@ -171,7 +171,8 @@ pub(super) fn sigmoid(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Resu
     } else {
         all as f32 / batch.max(1) as f32
     };
-    scaled_loss(net, layer, LossKind::SigmoidCrossEntropy, bottoms, factor)
+    let targets = shaped(net, layer, bottoms)?;
+    scaled_loss(net, layer, LossKind::SigmoidCrossEntropy, &[bottoms[0], targets], factor)
 }
 
 /// Half the squared distance of each item, (a - b)^2 / 2 summed.
@@ -179,7 +180,8 @@ pub(super) fn euclidean(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Re
     layer.expect_bottoms(2)?;
     layer.settings("euclidean_loss_param", &[])?;
     let factor = per_item(net, bottoms[0]) as f32 / 2.0;
-    scaled_loss(net, layer, LossKind::MeanSquaredError, bottoms, factor)
+    let targets = shaped(net, layer, bottoms)?;
+    scaled_loss(net, layer, LossKind::MeanSquaredError, &[bottoms[0], targets], factor)
 }
 
 /// One-versus-all hinge of scores (N, C) and labels (N).
@@ -256,25 +258,31 @@ fn scaled_loss(
     net.node(layer, "", Op::Activation(Activation::Affine { scale: factor, shift: 0.0 }), &[mean])
 }
 
+/// The second bottom in the shape of the first: Caffe asks only for as many numbers in each item.
+pub(super) fn shaped(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
+    let (x, t) = (net.shape(bottoms[0]).clone(), net.shape(bottoms[1]).clone());
+    if x == t {
+        return Ok(bottoms[1]);
+    }
+    if x.first() != t.first() || x.elements() != t.elements() {
+        return Err(layer.fault(format!("its bottoms have shapes {x} and {t}, of different numbers")));
+    }
+    let dims = [0].into_iter().chain(x.iter().skip(1).map(|&size| size as isize)).collect();
+    net.node(layer, ".targets", Op::Reshape(Reshape { dims }), &[bottoms[1]])
+}
+
 /// Numbers of one item.
 fn per_item(net: &Net, value: ValueId) -> usize {
     let shape = net.shape(value);
     shape.elements() / shape.first().copied().unwrap_or(1).max(1)
 }
 
-/// Scores as (N, C): images must be one pixel large.
+/// Scores as (N, C): all numbers of an item are its scores.
 pub(super) fn rows(net: &mut Net, layer: &Layer, suffix: &str, value: ValueId) -> Result<ValueId, Fault> {
-    let shape = net.shape(value).clone();
-    match shape.dims() {
-        [_, _] => Ok(value),
-        [_, _, rest @ ..] if rest.iter().all(|&size| size == 1) => {
-            net.node(layer, suffix, Op::Reshape(Reshape { dims: vec![0, -1] }), &[value])
-        }
-        _ => {
-            let what = format!("its bottom has shape {shape}; only one answer per item (N, C) is supported");
-            Err(layer.fault_with(what, "pool the scores to one pixel first"))
-        }
+    if net.shape(value).rank() == 2 {
+        return Ok(value);
     }
+    net.node(layer, suffix, Op::Reshape(Reshape { dims: vec![0, -1] }), &[value])
 }
 
 /// Labels as (N).

@@ -11,12 +11,14 @@ mod dense;
 pub(super) mod filler;
 mod loss;
 pub(super) mod norm;
+mod pooling;
 mod targets;
 mod window;
 
 pub(super) use data::dummy as dummy_shapes;
 
-use ocellus_graph::ValueId;
+use ocellus_graph::ops::Reshape;
+use ocellus_graph::{Op, ValueId};
 
 use super::layer::Layer;
 use super::message::Fault;
@@ -33,9 +35,10 @@ pub(super) fn add(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
             window::convolution(net, layer, bottoms)
         }
         "Deconvolution" => window::deconvolution(net, layer, bottoms),
-        "SPP" => one(window::pyramid(net, layer, bottoms)),
-        "Pooling" => one(window::pooling(net, layer, bottoms)),
+        "SPP" => one(pooling::pyramid(net, layer, bottoms)),
+        "Pooling" => pooling::pooling(net, layer, bottoms),
         "Embed" => one(dense::embed(net, layer, bottoms)),
+        "Parameter" => one(dense::parameter(net, layer)),
         "InnerProduct" => one(dense::inner_product(net, layer, bottoms)),
         "BatchNorm" => one(norm::batch_norm(net, layer, bottoms, None)),
         "Scale" => one(norm::scale(net, layer, bottoms)),
@@ -85,12 +88,30 @@ fn refusal(layer: &Layer, kind: &str) -> Fault {
         "LSTM" | "RNN" | "Recurrent" => {
             ("works through time, which is not supported", "cut the network before it")
         }
+        "Filter" | "BatchReindex" => {
+            ("picks items by what the network is fed, which is not supported", "cut the network before it")
+        }
         "Im2col" => ("only rearranges windows for other layers", "use a Convolution"),
         _ => {
             ("is of a type that is not supported", "cut the network before it, or express it by other layers")
         }
     };
     layer.fault_with(why, next)
+}
+
+/// A layer's operation on a value of any number of axes, of which those behind the channels are one meanwhile if they are
+/// more than two.
+fn along_channels(net: &mut Net, layer: &Layer, op: Op, inputs: &[ValueId]) -> Result<ValueId, Fault> {
+    let shape = net.shape(inputs[0]).clone();
+    if shape.rank() <= 4 {
+        return net.node(layer, "", op, inputs);
+    }
+    let flat = Op::Reshape(Reshape { dims: vec![0, shape[1] as isize, -1] });
+    let mut inputs = inputs.to_vec();
+    inputs[0] = net.node(layer, ".flat", flat, &inputs[..1])?;
+    let y = net.node(layer, ".of_flat", op, &inputs)?;
+    let dims = [0].into_iter().chain(shape.iter().skip(1).map(|&size| size as isize)).collect();
+    net.node(layer, "", Op::Reshape(Reshape { dims }), &[y])
 }
 
 /// Position of `axis` among `rank` axes; negative ones count from the last.

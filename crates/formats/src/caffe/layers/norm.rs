@@ -23,8 +23,7 @@ pub(in crate::caffe) fn makes_affine(layer: &Layer, next: &Layer, after: &[Layer
     };
     let per_channel = || -> Result<bool, Fault> {
         let settings = next.settings("scale_param", &SCALE)?;
-        let axes = (settings.i64("axis", 1)?, settings.i64("num_axes", 1)?);
-        Ok(axes == (1, 1) && settings.bool("bias_term", false)?)
+        Ok(axes_of(&settings)? == (1, 1) && settings.bool("bias_term", false)?)
     };
     let read_again = scaled != between && after.iter().any(|layer| layer.bottoms.contains(between));
     let weighed = !layer.loss_weights.is_empty() || !next.loss_weights.is_empty();
@@ -65,7 +64,7 @@ pub(in crate::caffe) fn batch_norm(
             inputs[1..].iter().for_each(|&value| net.thaw(value));
         }
     }
-    let statistics = [("running_mean", 0.0), ("running_var", 1.0)]
+    let statistics = [((0, "running_mean"), 0.0), ((1, "running_var"), 1.0)]
         .map(|(part, init)| net.statistic(layer, part, channels, init));
     for value in statistics {
         let value = value?;
@@ -75,12 +74,8 @@ pub(in crate::caffe) fn batch_norm(
         inputs.push(value);
     }
     let affine = scale.is_some();
-    net.node(
-        layer,
-        "",
-        Op::BatchNorm(BatchNorm { eps, momentum, affine, statistics: Statistics::Running }),
-        &inputs,
-    )
+    let op = Op::BatchNorm(BatchNorm { eps, momentum, affine, statistics: Statistics::Running });
+    super::along_channels(net, layer, op, &inputs)
 }
 
 /// Normalisation by the statistics of the very batch that is tested: `use_global_stats: false`, said for the phase TEST.
@@ -113,8 +108,8 @@ pub(super) fn scale(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result
     let (x, factor) = match *bottoms {
         [x, factor] => (x, aligned(net, layer, &settings, [x, factor])?),
         [x] => {
-            let shape = per_channel(net, layer, &settings, x)?;
-            (x, net.param(layer, (0, "weight"), shape, gamma_filler(&settings)?)?)
+            let axes = axes_of(&settings)?;
+            (x, repeated(net, layer, x, ((0, "weight"), axes), gamma_filler(&settings)?)?)
         }
         _ => return Err(layer.fault(format!("needs 1 or 2 bottoms, has {}", bottoms.len()))),
     };
@@ -122,9 +117,11 @@ pub(super) fn scale(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result
     if !with_bias {
         return Ok(product);
     }
-    let shape = per_channel(net, layer, &settings, x)?;
-    let index = if bottoms.len() == 1 { 1 } else { 0 };
-    let offset = net.param(layer, (index, "bias"), shape, filler(&settings, "bias_filler")?)?;
+    // An offset has the axes of the factor, wherever that comes from.
+    let (axis, count) = axes_of(&settings)?;
+    let (index, count) = bottoms.get(1).map_or((1, count), |&factor| (0, net.shape(factor).rank() as i64));
+    let init = filler(&settings, "bias_filler")?;
+    let offset = repeated(net, layer, x, ((index, "bias"), (axis, count)), init)?;
     net.node(layer, "", Op::Binary(Binary { kind: BinaryKind::Add }), &[product, offset])
 }
 
@@ -134,8 +131,8 @@ pub(super) fn bias(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<
     let (x, offset) = match *bottoms {
         [x, offset] => (x, aligned(net, layer, &settings, [x, offset])?),
         [x] => {
-            let shape = per_channel(net, layer, &settings, x)?;
-            (x, net.param(layer, (0, "bias"), shape, filler(&settings, "filler")?)?)
+            let axes = axes_of(&settings)?;
+            (x, repeated(net, layer, x, ((0, "bias"), axes), filler(&settings, "filler")?)?)
         }
         _ => return Err(layer.fault(format!("needs 1 or 2 bottoms, has {}", bottoms.len()))),
     };
@@ -167,28 +164,38 @@ fn channels(net: &Net, layer: &Layer, x: ValueId) -> Result<usize, Fault> {
     shape.get(1).copied().ok_or_else(|| layer.fault(format!("its bottom {shape} has no channels")))
 }
 
-/// The shape of a parameter over `num_axes` axes of x from `axis` on, with axes of size 1 for those behind: (C, 1, 1)
-/// for the channels of images.
-fn per_channel(net: &Net, layer: &Layer, settings: &Message, x: ValueId) -> Result<Vec<usize>, Fault> {
-    let shape = net.shape(x);
+/// A Scale's or a Bias's `axis` and `num_axes`.
+fn axes_of(settings: &Message) -> Result<(i64, i64), Fault> {
+    Ok((settings.i64("axis", 1)?, settings.i64("num_axes", 1)?))
+}
+
+/// A parameter over `given` axes of x (-1: all) from `axis` on, with axes of size 1 for those behind: (C, 1, 1) for the
+/// channels of images. Caffe stores it without those.
+fn repeated(
+    net: &mut Net,
+    layer: &Layer,
+    x: ValueId,
+    ((index, part), (axis, given)): ((usize, &str), (i64, i64)),
+    init: Init,
+) -> Result<ValueId, Fault> {
+    let shape = net.shape(x).clone();
     let rank = shape.rank();
-    let axis = super::axis_of(layer, settings.i64("axis", 1)?, rank)?;
-    let count = match settings.i64("num_axes", 1)? {
+    let axis = super::axis_of(layer, axis, rank)?;
+    let count = match given {
         -1 => Some(rank - axis),
-        count => usize::try_from(count).ok().filter(|&count| axis + count <= rank),
+        count => usize::try_from(count).ok().filter(|&count| count <= rank - axis),
     };
     let Some(count) = count else {
-        let given = settings.i64("num_axes", 1)?;
         return Err(
             layer.fault(format!("num_axes = {given} from axis {axis} leaves a bottom of {rank} axes"))
         );
     };
-    if axis == 0 && count > 0 {
-        return Err(layer.fault("axis = 0: a parameter for each image of the batch is not supported"));
-    }
-    let mut sizes: Vec<usize> = shape[axis..axis + count].to_vec();
+    let stored = shape[axis..axis + count].to_vec();
+    let mut sizes = stored.clone();
     sizes.resize(rank - axis, 1);
-    Ok(sizes)
+    let value = net.param(layer, (index, part), sizes, init)?;
+    net.store_as(layer, index, stored);
+    Ok(value)
 }
 
 /// The second operand with axes of size 1 where the first has more, so that it repeats along them.

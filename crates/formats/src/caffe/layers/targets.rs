@@ -9,7 +9,7 @@ use ocellus_graph::ops::{
 use ocellus_graph::{Op, ValueId};
 
 use super::Tops;
-use super::loss::{answers, labels, rows};
+use super::loss::{answers, labels, rows, shaped};
 use crate::caffe::layer::Layer;
 use crate::caffe::message::Fault;
 use crate::caffe::net::Net;
@@ -144,12 +144,7 @@ pub(super) fn sigmoid(
     ignored: i64,
     divisor: Divisor,
 ) -> Result<ValueId, Fault> {
-    let (x, mut t) = (bottoms[0], bottoms[1]);
-    let shape = net.shape(x).clone();
-    if *net.shape(t) != shape {
-        let dims = [0].into_iter().chain(shape.iter().skip(1).map(|&size| size as isize)).collect();
-        t = net.node(layer, ".targets", Op::Reshape(Reshape { dims }), &[t])?;
-    }
+    let (x, t) = (bottoms[0], shaped(net, layer, bottoms)?);
     // Caffe compares what is left of the target without its fraction.
     let label = ignored as f32;
     let (low, high) = match ignored {

@@ -1,17 +1,15 @@
-//! Convolution, Deconvolution and Pooling.
+//! Convolution and Deconvolution, and how windows are described.
 
-use ocellus_graph::ops::{
-    Activation, AvgPool, Binary, BinaryKind, Concat, Conv2d, ConvTranspose2d, MaxPool, Reshape,
-};
-use ocellus_graph::{Op, ValueId};
-use ocellus_tensor::{Padding, Rounding, Window};
+use ocellus_graph::ops::{Conv2d, ConvTranspose2d, Reshape};
+use ocellus_graph::{Init, Op, ValueId};
+use ocellus_tensor::Shape;
 
 use super::Tops;
 use super::filler::filler;
 use crate::caffe::layer::Layer;
 use crate::caffe::message::{Fault, Message};
 use crate::caffe::net::Net;
-use crate::caffe::options::Phase;
+use crate::volume::{self, Axis, Site, Volume, window};
 
 const CONVOLUTION: [&str; 18] = [
     "num_output",
@@ -34,80 +32,136 @@ const CONVOLUTION: [&str; 18] = [
     "force_nd_im2col",
 ];
 
-const POOLING: [&str; 15] = [
-    "pool",
-    "pad",
-    "pad_h",
-    "pad_w",
-    "kernel_size",
-    "kernel_h",
-    "kernel_w",
-    "stride",
-    "stride_h",
-    "stride_w",
-    "engine",
-    "global_pooling",
-    "round_mode",
-    "ceil_mode",
-    "torch_pooling",
-];
+/// More taps along the depth of a volume than any network has; each is a convolution of its own.
+const MOST_TAPS: usize = 64;
 
-/// y (N, O, H', W') of x (N, C, H, W), or (N, O, L') of (N, C, L), which are images of one row; several bottoms share
-/// the parameters and give a top each.
+/// y (N, O, H', W') of x (N, C, H, W), or of lines (N, C, L) or volumes (N, C, D, H, W); several bottoms share the
+/// parameters and give a top each.
 pub(super) fn convolution(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
     let (settings, [channels, out, groups]) = convolved(net, layer, bottoms)?;
     if channels % groups != 0 {
         return Err(layer.fault(format!("{channels} channels are no multiple of group {groups}")));
     }
-    let window = window(layer, &settings, net.shape(bottoms[0]).rank() - 2)?;
-    let [kh, kw] = window.kernel;
-    let sizes = vec![out, channels / groups, kh, kw];
-    let params = params(net, layer, &settings, (sizes, out))?;
-    each(net, layer, bottoms, &params, &Op::Conv2d(Conv2d { window, groups }))
+    let op = |pair| Op::Conv2d(Conv2d { window: window(pair), groups });
+    let params = params(net, layer, &settings, bottoms[0], ([out, channels / groups], out))?;
+    bottoms.iter().map(|&x| convolve(net, layer, &settings, (x, &params), &op)).collect()
 }
 
-/// The input gradient of a convolution, run forwards: y (N, O, H', W') of x (N, C, H, W).
+/// The input gradient of a convolution, run forwards: y (N, O, H', W') of x (N, C, H, W), or of lines or volumes.
 pub(super) fn deconvolution(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
     let (settings, [channels, out, groups]) = convolved(net, layer, bottoms)?;
     if out % groups != 0 {
         return Err(layer.fault(format!("num_output {out} is no multiple of group {groups}")));
     }
-    let window = window(layer, &settings, net.shape(bottoms[0]).rank() - 2)?;
-    let [kh, kw] = window.kernel;
-    let sizes = vec![channels, out / groups, kh, kw];
-    let params = params(net, layer, &settings, (sizes, out))?;
-    let op = ConvTranspose2d { window, groups, output_padding: [0; 2] };
-    each(net, layer, bottoms, &params, &Op::ConvTranspose2d(op))
+    let op =
+        |pair| Op::ConvTranspose2d(ConvTranspose2d { window: window(pair), groups, output_padding: [0; 2] });
+    let params = params(net, layer, &settings, bottoms[0], ([channels, out / groups], out))?;
+    bottoms.iter().map(|&x| convolve(net, layer, &settings, (x, &params), &op)).collect()
 }
 
-/// The weight of these sizes and, unless told otherwise, a bias of so many numbers.
+/// The weight, of these sizes and the kernel's, and, unless told otherwise, a bias of so many numbers.
 fn params(
     net: &mut Net,
     layer: &Layer,
     settings: &Message,
-    (sizes, out): (Vec<usize>, usize),
+    x: ValueId,
+    (sizes, out): ([usize; 2], usize),
 ) -> Result<Vec<ValueId>, Fault> {
-    let mut params = vec![net.param(layer, (0, "weight"), sizes, filler(settings, "weight_filler")?)?];
+    let axes = axes(layer, settings, &net.shape(x)[2..])?;
+    let mut sizes = sizes.to_vec();
+    if axes.len() == 1 {
+        sizes.push(1); // an image of one row
+    }
+    sizes.extend(axes.iter().map(|axis| axis.kernel));
+    let mut stored = sizes.clone();
+    let init = filler(settings, "weight_filler")?;
+    if axes.len() == 3 && init == Init::Bilinear {
+        return Err(layer.fault_with("its filler bilinear is for kernels of images", "choose another filler"));
+    }
+    let mut params = vec![net.param(layer, (0, "weight"), sizes, init)?];
+    if axes.len() == 1 {
+        stored.remove(2);
+        net.store_as(layer, 0, stored);
+    }
     params.extend(bias(net, layer, settings, out)?);
     Ok(params)
 }
 
-/// The same operation with the same parameters on each bottom.
-fn each(net: &mut Net, layer: &Layer, bottoms: &[ValueId], params: &[ValueId], op: &Op) -> Tops {
-    let apply = |&x: &ValueId| {
-        let is_line = net.shape(x).rank() == 3;
-        let channels = net.shape(x)[1] as isize;
-        let row = Op::Reshape(Reshape { dims: vec![0, channels, 1, -1] });
-        let x = if is_line { net.node(layer, ".row", row, &[x])? } else { x };
-        let inputs: Vec<ValueId> = [x].into_iter().chain(params.iter().copied()).collect();
-        let y = net.node(layer, if is_line { ".conv" } else { "" }, op.clone(), &inputs)?;
-        if !is_line {
-            return Ok(y);
+/// One bottom by an operation over two axes.
+fn convolve(
+    net: &mut Net,
+    layer: &Layer,
+    settings: &Message,
+    (x, params): (ValueId, &[ValueId]),
+    op: &dyn Fn([Axis; 2]) -> Op,
+) -> Result<ValueId, Fault> {
+    let axes = axes(layer, settings, &net.shape(x)[2..])?;
+    let channels = net.shape(x)[1] as isize;
+    let with_params = |x: ValueId| [x].into_iter().chain(params.iter().copied()).collect::<Vec<ValueId>>();
+    match *axes.as_slice() {
+        [along] => {
+            let row = Op::Reshape(Reshape { dims: vec![0, channels, 1, -1] });
+            let row = net.node(layer, ".row", row, &[x])?;
+            let y = net.node(layer, ".conv", op([Axis::still(), along]), &with_params(row))?;
+            let channels = net.shape(y)[1] as isize;
+            net.node(layer, "", Op::Reshape(Reshape { dims: vec![0, channels, -1] }), &[y])
         }
-        let channels = net.shape(y)[1] as isize;
-        net.node(layer, "", Op::Reshape(Reshape { dims: vec![0, channels, -1] }), &[y])
-    };
-    bottoms.iter().map(apply).collect()
+        [down, across] => net.node(layer, "", op([down, across]), &with_params(x)),
+        [deep, down, across] => {
+            let mut site = Place { net, layer };
+            let weights = taps(&mut site, params[0], deep.kernel)?;
+            let volume = Volume { x, weights, bias: params.get(1).copied(), deep };
+            let plane = |site: &mut Place, name: &str, x, weight, bias: Option<ValueId>| {
+                let inputs: Vec<ValueId> = [x, weight].into_iter().chain(bias).collect();
+                site.net.node(site.layer, name, op([down, across]), &inputs)
+            };
+            if matches!(op([down, across]), Op::Conv2d(_)) {
+                return volume::conv(&mut site, "", volume, plane);
+            }
+            let length = (deep.size.max(1) - 1) * deep.stride + deep.reach();
+            volume::conv_transpose(&mut site, "", volume, length, plane)
+        }
+        _ => Err(layer.fault(format!("moves over {} axes, at most 3 are supported", axes.len()))),
+    }
+}
+
+/// The weight of each tap of depth of a weight (O, C, D, H, W).
+fn taps(site: &mut Place, weight: ValueId, depth: usize) -> Result<Vec<ValueId>, Fault> {
+    let sizes = site.net.shape(weight).to_vec();
+    if depth > MOST_TAPS {
+        return Err(site
+            .layer
+            .fault(format!("its kernel is {depth} deep, at most {MOST_TAPS} is supported")));
+    }
+    let flat = [sizes[0], sizes[1], sizes[3], sizes[4]];
+    (0..depth)
+        .map(|t| {
+            let part = volume::part(site, &format!(".weight{t}.part"), weight, 2, (t, 1, 1))?;
+            site.reshape(&format!(".weight{t}"), part, &flat)
+        })
+        .collect()
+}
+
+/// A layer's place in the graph.
+pub(super) struct Place<'a, 'o, 'l> {
+    pub net: &'a mut Net<'o>,
+    pub layer: &'a Layer<'l>,
+}
+
+impl Site for Place<'_, '_, '_> {
+    type Fault = Fault;
+
+    fn shape(&self, value: ValueId) -> &Shape {
+        self.net.shape(value)
+    }
+
+    fn add(&mut self, suffix: &str, op: Op, inputs: &[ValueId]) -> Result<ValueId, Fault> {
+        self.net.node(self.layer, suffix, op, inputs)
+    }
+
+    fn fault(&self, what: String) -> Fault {
+        self.layer.fault(what)
+    }
 }
 
 /// The settings of either convolution, and its channels in, channels out and groups.
@@ -125,9 +179,11 @@ fn convolved<'a>(
     if super::axis_of(layer, settings.i64("axis", 1)?, shape.rank())? != 1 {
         return Err(layer.fault("axis must be 1: the channels are the second of the axes"));
     }
-    let (&[_, channels, _] | &[_, channels, _, _]) = shape.dims() else {
-        let what =
-            format!("its bottom has shape {shape}; images (N, C, H, W) and lines (N, C, L) are convolved");
+    let (3..=5, Some(&channels)) = (shape.rank(), shape.get(1)) else {
+        let what = format!(
+            "its bottom has shape {shape}; lines (N, C, L), images (N, C, H, W) and volumes (N, C, D, H, W) are \
+             convolved"
+        );
         return Err(layer.fault(what));
     };
     if let Some(&other) = bottoms.iter().find(|&&other| net.shape(other).rank() != shape.rank()) {
@@ -150,124 +206,48 @@ fn bias(net: &mut Net, layer: &Layer, settings: &Message, out: usize) -> Result<
     net.param(layer, (1, "bias"), vec![out], filler(settings, "bias_filler")?).map(Some)
 }
 
-/// Largest pooling over windows or the whole image; the output size is rounded up unless told otherwise.
-pub(super) fn pooling(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
-    layer.expect_bottoms(1)?;
-    if layer.tops.len() > 1 {
-        return Err(layer.fault("its second top, the places of the maxima, is not supported"));
-    }
-    let settings = layer.settings("pooling_param", &POOLING)?;
-    let floor = settings.choice("round_mode", &["CEIL", "FLOOR"])? == 1
-        || !settings.bool("ceil_mode", true)?
-        || settings.bool("torch_pooling", false)?;
-    let rounding = if floor { Rounding::Floor } else { Rounding::Ceil };
-    let window =
-        if settings.bool("global_pooling", false)? { None } else { Some(window(layer, &settings, 2)?) };
-    let op = match settings.choice("pool", &["MAX", "AVE", "STOCHASTIC"])? {
-        0 => Op::MaxPool(MaxPool { window, rounding }),
-        1 => Op::AvgPool(AvgPool { window, rounding, count_include_pad: true }),
-        _ => {
-            return stochastic(net, layer, bottoms[0], AvgPool { window, rounding, count_include_pad: true });
-        }
-    };
-    net.node(layer, "", op, bottoms)
-}
-
-/// What stochastic pooling gives when it is used (Zeiler and Fergus 2013, eq. 6): each value weighted by itself, the sum
-/// of squares over the sum. Training with it draws at random, which is not done here.
-fn stochastic(net: &mut Net, layer: &Layer, x: ValueId, mean: AvgPool) -> Result<ValueId, Fault> {
-    if net.options.phase == Phase::Train {
-        return Err(layer
-            .fault_with("stochastic pooling is not trained", "use MAX or AVE, or ask for the phase TEST"));
-    }
-    let square = net.node(layer, ".square", Op::Binary(Binary { kind: BinaryKind::Mul }), &[x, x])?;
-    let squares = net.node(layer, ".squares", Op::AvgPool(mean), &[square])?;
-    let sum = net.node(layer, ".sum", Op::AvgPool(mean), &[x])?;
-    // Caffe begins the sum at the smallest number, so that nothing is divided by 0.
-    let above = Activation::Affine { scale: 1.0, shift: f32::MIN_POSITIVE };
-    let sum = net.node(layer, ".above", Op::Activation(above), &[sum])?;
-    net.node(layer, "", Op::Binary(Binary { kind: BinaryKind::Div }), &[squares, sum])
-}
-
-/// Spatial pyramid pooling (He et al. 2014): at level l the image is pooled into 2^l x 2^l bins; all bins in a row.
-pub(super) fn pyramid(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
-    layer.expect_bottoms(1)?;
-    let settings = layer.settings("spp_param", &["pyramid_height", "pool", "engine"])?;
-    let &[_, _, height, width] = net.shape(bottoms[0]).dims() else {
-        return Err(layer.fault(format!("its bottom has shape {}, no image", net.shape(bottoms[0]))));
-    };
-    let levels = settings.usize("pyramid_height", 0)?;
-    let is_max = match settings.choice("pool", &["MAX", "AVE", "STOCHASTIC"])? {
-        0 => true,
-        1 => false,
-        _ => return Err(layer.fault("stochastic pooling in pyramids is not supported")),
-    };
-    if !(1..=16).contains(&levels) || 1 << (levels - 1) > height.min(width) {
-        let what = format!("pyramid_height = {levels} does not fit an image of {height}x{width}");
-        return Err(layer.fault(what));
-    }
-    let mut parts = Vec::new();
-    for level in 0..levels {
-        let bins = 1_usize << level;
-        let along = |size: usize| {
-            let kernel = size.div_ceil(bins);
-            (kernel, (kernel * bins - size).div_ceil(2))
-        };
-        let ([kh, top], [kw, left]) = (<[usize; 2]>::from(along(height)), <[usize; 2]>::from(along(width)));
-        let padding = Padding { top, left, bottom: top, right: left };
-        let window = Some(Window { kernel: [kh, kw], stride: [kh, kw], padding, dilation: [1, 1] });
-        let rounding = Rounding::Ceil;
-        let op = match is_max {
-            true => Op::MaxPool(MaxPool { window, rounding }),
-            false => Op::AvgPool(AvgPool { window, rounding, count_include_pad: true }),
-        };
-        let pooled = net.node(layer, &format!(".pool{level}"), op, bottoms)?;
-        let flat = Op::Reshape(Reshape { dims: vec![0, -1] });
-        let suffix = if levels == 1 { String::new() } else { format!(".flat{level}") };
-        parts.push(net.node(layer, &suffix, flat, &[pooled])?);
-    }
-    if levels == 1 { Ok(parts[0]) } else { net.node(layer, "", Op::Concat(Concat { axis: 1 }), &parts) }
-}
-
-/// Kernel, stride, padding and dilation, given once, for each of 1 or 2 axes, or by axis names.
-fn window(layer: &Layer, settings: &Message, axes: usize) -> Result<Window, Fault> {
-    let both = |name: &str, by_axis: [&str; 2], default: Option<usize>| -> Result<[usize; 2], Fault> {
-        if axes == 1 {
-            // Along the only axis; across the row nothing is padded, and the window is as high as it.
-            let across = if name == "pad" { 0 } else { 1 };
-            if let Some(field) = by_axis.iter().find_map(|name| settings.get(name)) {
-                return Err(layer.fault(format!("{} is for images, its bottom is (N, C, L)", field.name)));
+/// Kernel, stride, padding and dilation along each axis of these sizes: given once for all, once for each, or, for
+/// images, by the names of the axes.
+pub(super) fn axes(layer: &Layer, settings: &Message, sizes: &[usize]) -> Result<Vec<Axis>, Fault> {
+    let each = |name: &str, by_axis: [&str; 2], default: Option<usize>| -> Result<Vec<usize>, Fault> {
+        if let Some(field) = by_axis.iter().find_map(|name| settings.get(name)) {
+            if sizes.len() != 2 {
+                let what = format!("{} is for images, its bottom has {} axes", field.name, sizes.len() + 2);
+                return Err(layer.fault(what));
             }
-            return match (settings.usizes(name)?.as_slice(), default) {
-                (&[], Some(default)) => Ok([across, default]),
-                (&[one], _) => Ok([across, one]),
-                (given, _) => Err(layer
-                    .fault(format!("{name} must be given once for (N, C, L), stands {} times", given.len()))),
-            };
+            return by_axis.iter().map(|name| settings.usize(name, default.unwrap_or(0))).collect();
         }
-        if settings.get(by_axis[0]).is_some() || settings.get(by_axis[1]).is_some() {
-            let fallback = default.unwrap_or(0);
-            return Ok([settings.usize(by_axis[0], fallback)?, settings.usize(by_axis[1], fallback)?]);
-        }
-        match (settings.usizes(name)?.as_slice(), default) {
-            (&[], Some(default)) => Ok([default; 2]),
-            (&[one], _) => Ok([one; 2]),
-            (&[height, width], _) => Ok([height, width]),
+        match (settings.usizes(name)?, default) {
+            (given, Some(default)) if given.is_empty() => Ok(vec![default; sizes.len()]),
+            (given, _) if given.len() == 1 => Ok(vec![given[0]; sizes.len()]),
+            (given, _) if given.len() == sizes.len() => Ok(given),
             (given, _) => {
-                let what = format!(
-                    "{name} must be given once, or for height and width; it stands {} times",
-                    given.len()
-                );
-                Err(layer.fault(what))
+                let (stands, wanted) = (given.len(), sizes.len());
+                Err(layer.fault(format!(
+                    "{name} must be given once, or for {wanted} axes; it stands {stands} times"
+                )))
             }
         }
     };
-    let kernel = both("kernel_size", ["kernel_h", "kernel_w"], None)?;
-    let [top, left] = both("pad", ["pad_h", "pad_w"], Some(0))?;
-    Ok(Window {
-        kernel,
-        stride: both("stride", ["stride_h", "stride_w"], Some(1))?,
-        padding: Padding { top, left, bottom: top, right: left },
-        dilation: both("dilation", ["dilation_h", "dilation_w"], Some(1))?,
-    })
+    if sizes.contains(&0) {
+        return Err(layer.fault(format!("its bottom has an axis of size 0: {sizes:?}")));
+    }
+    let kernel = each("kernel_size", ["kernel_h", "kernel_w"], None)?;
+    let pad = each("pad", ["pad_h", "pad_w"], Some(0))?;
+    let stride = each("stride", ["stride_h", "stride_w"], Some(1))?;
+    let dilation = each("dilation", ["dilation_h", "dilation_w"], Some(1))?;
+    for (what, given) in [("kernel_size", &kernel), ("stride", &stride), ("dilation", &dilation)] {
+        if given.contains(&0) {
+            return Err(layer.fault(format!("its {what} must be at least 1, got 0")));
+        }
+    }
+    let axis = |(i, &size): (usize, &usize)| Axis {
+        size,
+        kernel: kernel[i],
+        stride: stride[i],
+        dilation: dilation[i],
+        before: pad[i],
+        after: pad[i],
+    };
+    Ok(sizes.iter().enumerate().map(axis).collect())
 }

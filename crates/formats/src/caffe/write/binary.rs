@@ -45,7 +45,7 @@ pub(super) fn solver_state(out: &mut dyn Write, state: &SolverState) -> io::Resu
 fn write_layer(out: &mut dyn Write, layer: &Layer, weights: &Weights) -> io::Result<()> {
     let mut body = Vec::new();
     text(&mut body, 1, &layer.name);
-    text(&mut body, 2, layer.kind);
+    text(&mut body, 2, &layer.kind);
     layer.bottoms.iter().for_each(|bottom| text(&mut body, 3, bottom));
     layer.tops.iter().for_each(|top| text(&mut body, 4, top));
     let heads: Vec<Vec<u8>> = layer.blobs.iter().map(|blob| blob_head(sizes(blob))).collect();

@@ -145,6 +145,10 @@ impl Writer<'_> {
             Op::AvgPool(op) => {
                 self.pooling(node, op.window.as_ref(), op.rounding, ("AVE", op.count_include_pad))
             }
+            Op::StochasticPool(op) => {
+                self.pooling(node, op.window.as_ref(), op.rounding, ("STOCHASTIC", true))
+            }
+            Op::MaxPoolPlaces(op) => self.pool_places(node, &op.pool),
             Op::BatchNorm(op) => self.batch_norm(node, op),
             Op::Lrn(op) => self.lrn(node, op),
             Op::Activation(function) => self.activation(node, *function),
@@ -185,9 +189,11 @@ impl Writer<'_> {
             Op::Stepwise(Stepwise::Above { threshold }) => {
                 self.plain(node, "Threshold", "threshold_param", vec![Field::Real("threshold", *threshold)])
             }
-            Op::ArgMax(op) if op.keep && !op.last => {
+            // Of equal numbers Caffe takes the last.
+            Op::ArgMax(op) if op.keep => {
                 self.plain(node, "ArgMax", "argmax_param", vec![Field::Whole("axis", op.axis as i64)])
             }
+            Op::TopK(op) => self.top_k(node, op),
             Op::Reduce(op) => self.reduce(node, op),
             Op::Norm(op) => self.norm(node, op),
             Op::ConvTranspose2d(_) => refuse("output padding has no place in Caffe's Deconvolution"),

@@ -9,7 +9,7 @@
 mod binary;
 mod blobs;
 mod layers;
-mod out;
+pub(super) mod out;
 mod shapes;
 mod stored;
 mod text;
@@ -59,7 +59,7 @@ pub fn write(
         FormatError::malformed(graph.name.clone(), what, "it was not written: mend the model first")
     })?;
     let text = text::of(&layers, &graph.name);
-    write_layers(caffemodel.as_ref(), &layers, graph, weights)?;
+    write_layers(caffemodel.as_ref(), &layers, &graph.name, weights)?;
     write_atomically(prototxt, |out| out.write_all(text.as_bytes()))
 }
 
@@ -71,13 +71,32 @@ pub fn write_weights(
     graph: &Graph,
     weights: &Weights,
 ) -> Result<(), FormatError> {
-    write_layers(caffemodel.as_ref(), &described(graph)?, graph, weights)
+    write_layers(caffemodel.as_ref(), &described(graph)?, &graph.name, weights)
 }
 
-fn write_layers(to: &Path, layers: &Layers, graph: &Graph, weights: &Weights) -> Result<(), FormatError> {
+/// Writes the weights of a network that a description of Caffe gave, as its own layers store them; as HDF5 if the name
+/// ends in `.h5`.
+///
+/// Errors: `weights` that lack one of the network's; a file that cannot be written.
+pub fn write_described(
+    caffemodel: impl AsRef<Path>,
+    layers: &StoredLayers,
+    weights: &Weights,
+) -> Result<(), FormatError> {
+    write_layers(caffemodel.as_ref(), &layers.layers, &layers.name, weights)
+}
+
+/// The layers of a description and the blobs that they store.
+#[derive(Clone, Debug)]
+pub struct StoredLayers {
+    pub(super) name: String,
+    pub(super) layers: Layers,
+}
+
+fn write_layers(to: &Path, layers: &Layers, name: &str, weights: &Weights) -> Result<(), FormatError> {
     write_atomically(to, |mut out| match is_hdf5(to) {
         true => stored::network(&mut out, layers, weights),
-        false => binary::network(&mut out, layers, &graph.name, weights),
+        false => binary::network(&mut out, layers, name, weights),
     })
 }
 

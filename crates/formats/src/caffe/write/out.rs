@@ -3,13 +3,13 @@
 use ocellus_graph::Init;
 
 /// All layers of a network, in its order.
-pub(super) type Layers = Vec<Layer>;
+pub(in crate::caffe) type Layers = Vec<Layer>;
 
 /// One layer.
 #[derive(Clone, Debug, PartialEq, Default)]
-pub(super) struct Layer {
+pub(in crate::caffe) struct Layer {
     pub name: String,
-    pub kind: &'static str,
+    pub kind: String,
     pub bottoms: Vec<String>,
     pub tops: Vec<String>,
     /// `param` messages, one for each blob, if any says more than the default.
@@ -21,7 +21,7 @@ pub(super) struct Layer {
 
 /// What training may do with a blob.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Param {
+pub(in crate::caffe) struct Param {
     /// The name under which layers share it.
     pub name: Option<String>,
     pub lr_mult: f32,
@@ -30,7 +30,7 @@ pub(super) struct Param {
 
 /// A named setting.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Field {
+pub(in crate::caffe) enum Field {
     /// A whole number.
     Whole(&'static str, i64),
     Real(&'static str, f32),
@@ -44,7 +44,7 @@ pub(super) enum Field {
 
 /// Where a blob's numbers come from.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Blob {
+pub(in crate::caffe) enum Blob {
     /// A parameter of the network, its axes of size 1 in front and behind left out down to these sizes.
     Param { name: String, sizes: Vec<usize>, factor: f32 },
     /// Numbers that the layer needs to do what the network's operation does.
@@ -52,8 +52,8 @@ pub(super) enum Blob {
 }
 
 impl Layer {
-    pub fn new(name: impl Into<String>, kind: &'static str) -> Self {
-        Layer { name: name.into(), kind, ..Layer::default() }
+    pub fn new(name: impl Into<String>, kind: impl Into<String>) -> Self {
+        Layer { name: name.into(), kind: kind.into(), ..Layer::default() }
     }
 
     pub fn bottoms(mut self, bottoms: impl IntoIterator<Item = String>) -> Self {

@@ -1,7 +1,9 @@
 //! Nodes with windows, and nodes that only move numbers, in Caffe's words.
 
 use ocellus_graph::Node;
-use ocellus_graph::ops::{Interpolation, Lrn, LrnRegion, Norm, NormAxes, Pad, PadMode, Slice, Upsample};
+use ocellus_graph::ops::{
+    Interpolation, Lrn, LrnRegion, MaxPool, Norm, NormAxes, Pad, PadMode, Slice, TopK, Upsample,
+};
 use ocellus_tensor::{Padding, Rounding, Window};
 
 use super::layers::{Refusal, Writer};
@@ -84,6 +86,37 @@ impl Writer<'_> {
             fields.push(Field::Word("round_mode", "FLOOR"));
         }
         self.plain(node, "Pooling", "pooling_param", fields)
+    }
+
+    /// The second top of a pooling, whose first goes nowhere.
+    pub(super) fn pool_places(&mut self, node: &Node, pool: &MaxPool) -> Result<(), Refusal> {
+        self.pooling(node, pool.window.as_ref(), pool.rounding, ("MAX", true))?;
+        let unused = self.free(&format!("{}.largest", node.name));
+        if let Some(layer) = self.layers.last_mut() {
+            layer.tops.insert(0, unused.clone());
+        }
+        self.layers.push(Layer::new(format!("{unused}.silence"), "Silence").bottoms([unused]));
+        Ok(())
+    }
+
+    /// Numbers and indices are layers of their own.
+    pub(super) fn top_k(&mut self, node: &Node, op: &TopK) -> Result<(), Refusal> {
+        for (slot, &value) in node.outputs.iter().enumerate() {
+            let is_read = self.graph.nodes().iter().any(|other| other.inputs.contains(&value))
+                || self.graph.outputs().iter().any(|output| output.value == value);
+            if is_read {
+                let mut fields =
+                    vec![Field::Whole("top_k", op.count as i64), Field::Whole("axis", op.axis as i64)];
+                if slot == 0 {
+                    fields.push(Field::Word("out_max_val", "true"));
+                }
+                let (bottom, top) = (self.blob(node.inputs[0])?, self.blob(value)?);
+                let name = self.graph.value(value).name.clone();
+                let layer = Layer::new(name, "ArgMax").bottoms([bottom]).top(top);
+                self.layers.push(layer.settings("argmax_param", fields));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn lrn(&mut self, node: &Node, op: &Lrn) -> Result<(), Refusal> {

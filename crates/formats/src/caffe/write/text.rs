@@ -21,7 +21,7 @@ fn write_layer(text: &mut String, layer: &Layer) {
     };
     line(0, "layer {");
     line(1, &format!("name: {}", quoted(&layer.name)));
-    line(1, &format!("type: {}", quoted(layer.kind)));
+    line(1, &format!("type: {}", quoted(&layer.kind)));
     layer.bottoms.iter().for_each(|bottom| line(1, &format!("bottom: {}", quoted(bottom))));
     layer.tops.iter().for_each(|top| line(1, &format!("top: {}", quoted(top))));
     for param in &layer.params {
@@ -60,6 +60,9 @@ fn filler(init: &Init) -> String {
         Init::Uniform { low, high } => format!("type: \"uniform\" min: {low} max: {high}"),
         Init::Normal { mean, std } | Init::TruncatedNormal { mean, std } => {
             format!("type: \"gaussian\" mean: {mean} std: {std}")
+        }
+        Init::SparseNormal { mean, std, count } => {
+            format!("type: \"gaussian\" mean: {mean} std: {std} sparse: {count}")
         }
         Init::VarianceScaling { fan, distribution, .. } => {
             let name = if distribution == Distribution::Uniform { "xavier" } else { "msra" };

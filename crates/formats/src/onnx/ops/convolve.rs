@@ -4,12 +4,12 @@ use ocellus_graph::ops::{Binary, BinaryKind, Conv2d, ConvTranspose2d, Pad, PadMo
 use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::Padding;
 
+use super::volume::{Site, taps};
 use super::window::{Axis, axes, explicit_pads, list, window};
-use super::{arrange, volume};
 use crate::onnx::call::{Call, Item};
 use crate::onnx::fault::Fault;
-use crate::onnx::literal::Literal;
 use crate::onnx::net::Net;
+use crate::volume::{self, Volume};
 
 /// What is convolved with what.
 pub(super) struct Operands {
@@ -55,11 +55,12 @@ pub(super) fn convolve(
             node(net, suffix, x, weight, bias, [axes[0], axes[1]])
         }
         _ => {
-            let plane = |net: &mut Net, name: &str, x, weight: &Item, bias| {
-                let weight = net.item_value(call, weight)?;
-                node(net, name, x, weight, bias, [axes[1], axes[2]])
+            let plane = |site: &mut Site, name: &str, x, weight, bias| {
+                node(site.net, name, x, weight, bias, [axes[1], axes[2]])
             };
-            volume::conv(net, call, suffix, volume::Volume { x, weight, bias, deep: axes[0] }, plane)
+            let weights = taps(net, call, &weight, axes[0].kernel)?;
+            let volume = Volume { x, weights, bias, deep: axes[0] };
+            volume::conv(&mut Site { net, call }, suffix, volume, plane)
         }
     }
 }
@@ -138,14 +139,13 @@ pub(super) fn conv_transpose(net: &mut Net, call: &Call) -> Result<ValueId, Faul
             node(net, "", x, weight, bias, [&enlarged[0], &enlarged[1]])
         }
         _ => {
-            let plane = |net: &mut Net, name: &str, x, weight: &Item, bias| {
-                let weight = net.item_value(call, weight)?;
-                node(net, name, x, weight, bias, [&enlarged[1], &enlarged[2]])
+            let plane = |site: &mut Site, name: &str, x, weight, bias| {
+                node(site.net, name, x, weight, bias, [&enlarged[1], &enlarged[2]])
             };
             let deep = enlarged[0].axis;
             let length = (deep.size - 1) * deep.stride + deep.reach() + enlarged[0].extra;
-            let volume = volume::Volume { x, weight, bias, deep };
-            volume::conv_transpose(net, call, volume, length, plane)
+            let volume = Volume { x, weights: taps(net, call, &weight, deep.kernel)?, bias, deep };
+            volume::conv_transpose(&mut Site { net, call }, "", volume, length, plane)
         }
     }
 }
@@ -203,35 +203,4 @@ fn enlarged(call: &Call, sizes: &[usize], kernel: &[usize]) -> Result<Vec<Enlarg
         all.push(Enlarged { axis, extra: added });
     }
     Ok(all)
-}
-
-/// Taps `[.., t, .., ..]` of a weight (O, C, D, H, W): one weight per depth, constant if the whole is.
-pub(super) fn taps(net: &mut Net, call: &Call, weight: &Item, depth: usize) -> Result<Vec<Item>, Fault> {
-    let dims = net.dims_of(weight);
-    let flat = [dims[0], dims[1], dims[3], dims[4]];
-    (0..depth)
-        .map(|t| match weight {
-            Item::Constant(literal) => {
-                let plane = dims[3] * dims[4];
-                let numbers = (0..dims[0] * dims[1]).flat_map(|i| {
-                    let start = (i * dims[2] + t) * plane;
-                    start..start + plane
-                });
-                net.budget
-                    .charge((flat.iter().product::<usize>() * 4) as u64)
-                    .map_err(|what| call.fault(what))?;
-                let numbers = numbers.map(|i| literal.float_at(i)).collect();
-                let name = literal.name.as_ref().map(|name| format!("{name}.{t}"));
-                Ok(Item::Constant(Literal {
-                    name,
-                    is_weight: literal.is_weight,
-                    ..Literal::floats(flat.to_vec(), numbers)
-                }))
-            }
-            Item::Value(value, kind) => {
-                let part = arrange::part(net, call, &format!(".tap{t}.part"), *value, 2, (t, 1, 1))?;
-                Ok(Item::Value(net.reshape(call, &format!(".tap{t}.weight"), part, &flat)?, *kind))
-            }
-        })
-        .collect()
 }

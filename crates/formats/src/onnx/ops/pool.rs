@@ -1,16 +1,15 @@
 //! Pooling over windows and over whole images, of one to three axes.
-//!
-//! Pooling is done axis by axis where there are three: the largest of the largest, and the mean of means (each divided
-//! by its own count), are those of the whole window.
 
 use ocellus_graph::ops::{Activation, AvgPool, MaxPool, Reduce, ReduceKind};
 use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::Rounding;
 
+use super::volume::Site;
 use super::window::{Axis, axes, output_size, window};
 use crate::onnx::call::Call;
 use crate::onnx::fault::Fault;
 use crate::onnx::net::Net;
+use crate::volume;
 
 /// MaxPool, AveragePool and LpPool.
 pub(super) fn pool(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
@@ -121,16 +120,7 @@ fn over(
             net.reshape(call, "", y, &[dims[0], dims[1], length])
         }
         [down, across] => net.add(call, "", op([down, across]), &[x]),
-        [deep, down, across] => {
-            let planes = net.reshape(call, ".planes", x, &[dims[0], dims[1] * dims[2], dims[3], dims[4]])?;
-            let y = net.add(call, ".pool", op([down, across]), &[planes])?;
-            let (h, w) = (net.dims(y)[2], net.dims(y)[3]);
-            let columns = net.reshape(call, ".columns", y, &[dims[0], dims[1], dims[2], h * w])?;
-            let still = Axis { size: h * w, ..Axis::still() };
-            let y = net.add(call, ".deep", op([deep, still]), &[columns])?;
-            let d = net.dims(y)[2];
-            net.reshape(call, "", y, &[dims[0], dims[1], d, h, w])
-        }
+        [deep, down, across] => volume::pool(&mut Site { net, call }, x, [deep, down, across], op),
         _ => Err(call.fault(format!("pools {} axes, at most 3 are supported", axes.len()))),
     }
 }

@@ -3,33 +3,11 @@
 //! `auto_pad`, explicit pads and rounding up all come out as a kernel, a stride, a dilation and a padding before and
 //! behind, axis by axis.
 
-use ocellus_tensor::{Padding, Rounding, Window};
+use ocellus_tensor::Rounding;
 
 use crate::onnx::call::Call;
 use crate::onnx::fault::Fault;
-
-/// A window along one axis.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Axis {
-    pub size: usize,
-    pub kernel: usize,
-    pub stride: usize,
-    pub dilation: usize,
-    pub before: usize,
-    pub after: usize,
-}
-
-impl Axis {
-    /// An axis along which nothing moves.
-    pub(super) fn still() -> Self {
-        Axis { size: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 }
-    }
-
-    /// Pixels that the dilated kernel spans.
-    pub(super) fn reach(&self) -> usize {
-        self.dilation * (self.kernel - 1) + 1
-    }
-}
+pub(super) use crate::volume::{Axis, window};
 
 /// The window along every axis of `sizes`.
 pub(super) fn axes(call: &Call, sizes: &[usize], kernel: &[usize]) -> Result<Vec<Axis>, Fault> {
@@ -106,18 +84,7 @@ pub(super) fn explicit_pads(call: &Call, rank: usize) -> Result<Option<Vec<(usiz
     Ok(Some((0..rank).map(|i| (pads[i], pads[rank + i])).collect()))
 }
 
-/// The window over two axes.
-pub(super) fn window([down, across]: [Axis; 2]) -> Window {
-    Window {
-        kernel: [down.kernel, across.kernel],
-        stride: [down.stride, across.stride],
-        padding: Padding { top: down.before, left: across.before, bottom: down.after, right: across.after },
-        dilation: [down.dilation, across.dilation],
-    }
-}
-
 /// How many places a window has along `axis`.
 pub(super) fn output_size(call: &Call, axis: &Axis, rounding: Rounding) -> Result<usize, Fault> {
-    let size = window([*axis, Axis::still()]).output_size(axis.size, 0, rounding);
-    size.map_err(|cause| call.fault(cause.to_string()))
+    axis.output_size(rounding).map_err(|what| call.fault(what))
 }

@@ -4,6 +4,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, PI};
 
 use ocellus_graph::ops::{
     Activation, AvgPool, BatchNorm, BinaryKind, Lrn, LrnRegion, Norm, NormAxes, Statistics, Stepwise,
+    StochasticPool,
 };
 use ocellus_graph::{Node, Op};
 use ocellus_tensor::{Padding, Rounding, Window};
@@ -41,6 +42,7 @@ pub(super) fn write(writer: &mut Writer, node: &Node) -> Result<(), String> {
             }
         },
         Op::AvgPool(pool) => avg_pool(writer, node, x, pool)?,
+        Op::StochasticPool(pool) if !pool.active => stochastic_pool(writer, node, x, pool)?,
         Op::BatchNorm(norm) => batch_norm(writer, node, &inputs, norm)?,
         Op::Norm(op) => norm(writer, node, &inputs, op),
         Op::Lrn(op) => lrn(writer, node, x, op),
@@ -162,6 +164,28 @@ fn avg_pool(writer: &mut Writer, node: &Node, x: &str, pool: &AvgPool) -> Result
     let mean = writer.inner("mean", "AveragePool", &[x], &attributes);
     let factors = writer.floats("share", vec![1, 1, to[2] as i64, to[3] as i64], factors);
     writer.last(node, "Mul", &[&mean, &factors], &[]);
+    Ok(())
+}
+
+/// A mean of the pixels weighted by themselves: the mean of their squares over their mean, where that is above 0.
+fn stochastic_pool(writer: &mut Writer, node: &Node, x: &str, pool: &StochasticPool) -> Result<(), String> {
+    let (op, attributes) = match pool.window {
+        None => ("GlobalAveragePool", Vec::new()),
+        Some(own) => {
+            let window = reaching(writer, node, own, pool.rounding)?;
+            ("AveragePool", mean_attributes(writer, &window))
+        }
+    };
+    let square = writer.inner("square", "Mul", &[x, x], &[]);
+    let squares = writer.inner("squares", op, &[&square], &attributes);
+    let mean = writer.inner("mean", op, &[x], &attributes);
+    let zero = writer.number("zero", 0.0);
+    let above = writer.inner("above", "Greater", &[&mean, &zero], &[]);
+    let above = writer.inner("above.number", "Cast", &[&above], &[("to", 1_usize.into())]);
+    let squares = writer.inner("squares.above", "Mul", &[&squares, &above], &[]);
+    let least = writer.number("least", f32::MIN_POSITIVE);
+    let mean = writer.inner("divisor", "Max", &[&mean, &least], &[]);
+    writer.last(node, "Div", &[&squares, &mean], &[]);
     Ok(())
 }
 
