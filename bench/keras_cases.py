@@ -199,6 +199,21 @@ def residual():
     return F(i,x,name="resnet_small")
 
 @model
+def aspects():
+    x=i=I(6,9,3)
+    a=L.Resizing(4,4,crop_to_aspect_ratio=True)(x); b=L.CenterCrop(8,8)(x)
+    o=[L.Flatten()(a),L.Flatten()(b)]
+    if V3: o.append(L.Flatten()(L.Resizing(5,4,pad_to_aspect_ratio=True,fill_value=0.5)(x)))
+    return F(i,L.Concatenate()(o))
+@model
+def middles():
+    x=i=I(4,5,3)
+    o=[L.Softmax(axis=2)(x),L.BatchNormalization(axis=1)(L.Conv2D(4,1)(x))]
+    if V3:
+        from keras import ops
+        o+=[L.Normalization(mean=[1.0,2.0,3.0],variance=[4.0,1.0,2.0],invert=True)(x),ops.gelu(x)]
+    return F(i,o)
+@model
 def first():
     C=dict(data_format="channels_first")
     x=i=I(3,11,8)

@@ -9,7 +9,17 @@ use ocellus_tensor::{Shape, Weights};
 use crate::spelling;
 
 /// What training frameworks wrap around a whole network's names.
-const WRAPPERS: [&str; 5] = ["module.", "_orig_mod.", "state_dict.", "model.", "net."];
+const WRAPPERS: [&str; 9] = [
+    "module.",
+    "_orig_mod.",
+    "state_dict.",
+    "model.",
+    "net.",
+    "network.",
+    "backbone.",
+    "encoder.",
+    "base_model.",
+];
 
 /// What became of one of the network's parameters or one of the file's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -307,6 +307,13 @@ impl Net {
         }
         let mut back = vec![0; order.len()];
         order.iter().enumerate().for_each(|(to, &from)| back[from] = to);
+        if item.order == Order::Turned {
+            // As it came: channels second.
+            let channels = back.remove(order.len() - 1);
+            back.insert(1, channels);
+            let value = self.transpose(layer, ".back", value, back)?;
+            return Ok(Item::turned(value, item.dims.clone()));
+        }
         let value = self.transpose(layer, ".back", value, back)?;
         Ok(Item::plain(value, item.dims.clone()))
     }

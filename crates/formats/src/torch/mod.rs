@@ -17,8 +17,25 @@ use crate::FormatError;
 use crate::numbers::{ByteOrder, Number, read_numbers};
 
 /// Keys under which checkpoints keep the network beside optimiser, epoch and the like, most specific first.
-const CONTAINERS: [&str; 8] =
-    ["state_dict", "model_state_dict", "model_state", "state_dict_ema", "model", "net", "network", "module"];
+const CONTAINERS: [&str; 17] = [
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "state_dict_ema",
+    "ema_state_dict",
+    "model",
+    "net",
+    "network",
+    "module",
+    "model_ema",
+    "ema",
+    "params_ema",
+    "params",
+    "weights",
+    "student",
+    "teacher",
+    "backbone",
+];
 
 /// What wrappers put before every name of a network.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
@@ -185,9 +202,37 @@ fn explain(path: &Path, cause: PytorchError) -> FormatError {
             FormatError::read(path, cause)
         }
         cause => {
-            let what = format!("it is no PyTorch checkpoint that can be read ({cause})");
+            let cause = cause.to_string();
+            // Old streams keep the source of each class beside a whole module's storages.
+            let is_module = cause.contains("persistent id has 4 fields");
+            let what = match is_module || cause.contains("'__torch__.") {
+                true => {
+                    "it holds a whole Python module or TorchScript, not the tensors alone; nothing was run"
+                        .into()
+                }
+                false => format!("it is no PyTorch checkpoint that can be read ({cause})"),
+            };
             let next = "take another copy, or save model.state_dict() with torch.save";
             FormatError::malformed(path.display().to_string(), what, next)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dict(entries: impl IntoIterator<Item = (&'static str, PickleValue)>) -> PickleValue {
+        PickleValue::Dict(entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
+    }
+
+    #[test]
+    fn networks_lie_under_many_names() {
+        let weights = || dict([("fc.weight", PickleValue::None)]);
+        assert_eq!(containers(&weights()), Vec::<String>::new());
+        let root = dict([("epoch", PickleValue::Int(3)), ("state_dict", weights()), ("ema", weights())]);
+        assert_eq!(containers(&root), ["state_dict"]);
+        assert_eq!(containers(&dict([("ema", dict([("module", weights())]))])), ["ema", "module"]);
+        assert_eq!(containers(&dict([("params", weights()), ("params_ema", weights())])), ["params_ema"]);
     }
 }

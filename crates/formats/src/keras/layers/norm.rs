@@ -246,7 +246,6 @@ fn scaled(
 
 pub(super) fn normalization(net: &mut Net, layer: &Layer) -> Result<Item, Trouble> {
     let item = layer.item()?;
-    layer.only("invert", &[false.into()])?;
     let last = item.rank() - 1;
     // `None` is one mean for all; `null` in a file that says `axis` at all.
     let is_scalar =
@@ -270,6 +269,11 @@ pub(super) fn normalization(net: &mut Net, layer: &Layer) -> Result<Item, Troubl
         variance.iter().map(|variance| 1.0 / variance.sqrt().max(LEAST_DEVIATION)).collect();
     let pick = |list: &[f32], i: usize| list.get(if list.len() == 1 { 0 } else { i }).copied().unwrap_or(0.0);
     let count = mean.len().max(scale.len());
+    if layer.flag("invert", false)? {
+        // The way back: x deviation + mean.
+        let deviation = scale.iter().map(|scale| 1.0 / scale).collect();
+        return scaled(net, layer, item, deviation, mean);
+    }
     let offset = (0..count).map(|i| -pick(&mean, i) * pick(&scale, i)).collect();
     scaled(net, layer, item, scale, offset)
 }

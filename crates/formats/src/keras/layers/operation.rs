@@ -86,8 +86,14 @@ fn function(net: &mut Net, layer: &Layer, short: &str) -> Result<Item, Fault> {
         "HardSilu" => "hard_silu",
         "Softmax" | "softmax" => "softmax",
         "gelu" | "Gelu" => match setting(layer, "approximate") {
-            None | Some(Value::Bool(false)) => "gelu",
-            _ => return Err(refuse()),
+            Some(Value::Bool(false)) => "gelu",
+            // TensorFlow's function is exact unless told otherwise, Keras's own is not.
+            None if short == "gelu" => "gelu",
+            _ => {
+                let item = first(layer)?;
+                let value = net.add(layer, "", Op::Activation(Activation::GeluTanh), &[item.value])?;
+                return Ok(item.with(value));
+            }
         },
         _ => "",
     };

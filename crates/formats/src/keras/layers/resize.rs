@@ -12,10 +12,10 @@
 //! Source: TensorFlow's `tf.image.resize` without antialiasing, which Keras's layers use.
 
 use ocellus_graph::Op;
-use ocellus_graph::ops::{Interpolation, Linear, Transpose, Upsample};
-use ocellus_tensor::Tensor;
+use ocellus_graph::ops::{Interpolation, Linear, Pad, PadMode, Slice, Transpose, Upsample};
+use ocellus_tensor::{Padding, Tensor};
 
-use super::convolve::image;
+use super::convolve::{Image, image};
 use crate::keras::fault::Fault;
 use crate::keras::layer::Layer;
 use crate::keras::net::{Item, Net};
@@ -23,6 +23,9 @@ use crate::keras::stored::Trouble;
 
 /// Shares that one axis may take.
 const MOST_SHARES: usize = 1 << 22;
+
+/// No picture is longer along an axis.
+const LARGEST: usize = 1 << 16;
 
 pub(super) fn upsampling(net: &mut Net, layer: &Layer) -> Result<Item, Trouble> {
     let image = image(net, layer)?;
@@ -45,17 +48,82 @@ fn interpolation(layer: &Layer, usual: &'static str) -> Result<Interpolation, Fa
 }
 
 pub(super) fn resizing(net: &mut Net, layer: &Layer) -> Result<Item, Trouble> {
-    let image = image(net, layer)?;
-    for key in ["crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"] {
-        layer.only(key, &[false.into()])?;
-    }
+    let mut image = image(net, layer)?;
+    layer.only("antialias", &[false.into()])?;
     let wanted = [layer.size("height")?, layer.size("width")?];
     let interpolation = interpolation(layer, "bilinear")?;
     if wanted.contains(&0) {
         return Err(layer.fault(format!("makes images of {wanted:?}")).into());
     }
+    if layer.flag("crop_to_aspect_ratio", false)? {
+        cut_to_shape(net, layer, &mut image, wanted)?;
+    } else if layer.flag("pad_to_aspect_ratio", false)? {
+        fill_to_shape(net, layer, &mut image, wanted)?;
+    }
+    resized(net, layer, image, wanted, interpolation)
+}
+
+/// The largest middle of the image that is of the wanted shape, sizes cut as Keras cuts them.
+fn cut_to_shape(net: &mut Net, layer: &Layer, image: &mut Image, wanted: [usize; 2]) -> Result<(), Fault> {
+    let [height, width] = image.size;
+    let share = |a: usize, b: usize, c: usize| (a as u128 * b as u128 / c as u128) as usize;
+    let cut = [
+        height.min(share(width, wanted[0], wanted[1])).max(1),
+        width.min(share(height, wanted[1], wanted[0])).max(1),
+    ];
+    for (axis, suffix) in [(0, ".cut_rows"), (1, ".cut_columns")] {
+        let (from, count) = (image.size[axis], cut[axis]);
+        if count < from {
+            let op = Op::Slice(Slice { axis: axis + 2, start: (from - count) / 2, step: 1, count });
+            image.value = net.add(layer, suffix, op, &[image.value])?;
+            image.size[axis] = count;
+        }
+    }
+    Ok(())
+}
+
+/// A border around the image that gives it the wanted shape.
+fn fill_to_shape(net: &mut Net, layer: &Layer, image: &mut Image, wanted: [usize; 2]) -> Result<(), Fault> {
+    let fill = layer.float("fill_value")?.unwrap_or(0.0);
+    let [height, width] = image.size;
+    let share = |a: usize, b: usize, c: usize| (a as u128 * b as u128 / c as u128) as usize;
+    let whole =
+        [height.max(share(width, wanted[0], wanted[1])), width.max(share(height, wanted[1], wanted[0]))];
+    if whole.iter().any(|&size| size > LARGEST) {
+        return Err(layer.fault(format!("makes images of {whole:?}")));
+    }
+    let [top, left] = [(whole[0] - height) / 2, (whole[1] - width) / 2];
+    if whole != image.size {
+        // Keras puts as much behind as before.
+        let padding = Padding { top, left, bottom: top, right: left };
+        let op = Op::Pad(Pad { padding, channels: [0; 2], mode: PadMode::Constant(fill) });
+        image.value = net.add(layer, ".border", op, &[image.value])?;
+        image.size = [height + 2 * top, width + 2 * left];
+    }
+    Ok(())
+}
+
+/// The middle of a picture that is smaller than what is cut from it: of the wanted shape, enlarged (CenterCrop).
+pub(super) fn fitted(
+    net: &mut Net,
+    layer: &Layer,
+    mut image: Image,
+    wanted: [usize; 2],
+) -> Result<Item, Trouble> {
+    cut_to_shape(net, layer, &mut image, wanted)?;
+    resized(net, layer, image, wanted, Interpolation::Bilinear)
+}
+
+fn resized(
+    net: &mut Net,
+    layer: &Layer,
+    image: Image,
+    wanted: [usize; 2],
+    interpolation: Interpolation,
+) -> Result<Item, Trouble> {
     if wanted == image.size {
-        return Ok(layer.item()?);
+        let value = image.value;
+        return Ok(image.result(net, layer, value)?);
     }
     let is_whole = (0..2).all(|axis| wanted[axis].is_multiple_of(image.size[axis]));
     let mut value = image.value;

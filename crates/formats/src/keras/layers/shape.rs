@@ -155,6 +155,10 @@ fn part(
 pub(super) fn center_crop(net: &mut Net, layer: &Layer) -> Result<Item, Trouble> {
     let image = image(net, layer)?;
     let wanted = [layer.size("height")?, layer.size("width")?];
+    let is_smaller = (0..2).any(|axis| image.size[axis] < wanted[axis]);
+    if is_smaller && !wanted.contains(&0) && layer.spec.class == "CenterCrop" {
+        return super::resize::fitted(net, layer, image, wanted);
+    }
     let mut value = image.value;
     for (axis, count) in wanted.into_iter().enumerate() {
         let rest = image.size[axis].checked_sub(count).filter(|_| count > 0);

@@ -12,7 +12,8 @@ pub(super) fn evaluate(room: &Room) -> Folded {
         "Cast" | "CastLike" => cast(room),
         "DequantizeLinear" => dequantize(room),
         op => {
-            if let Some(function) = binary(op) {
+            let cuts = op == "Mod" && room.call.flag("fmod", false)?;
+            if let Some(function) = if cuts { Some(REMAINDER) } else { binary(op) } {
                 return elementwise(room, function);
             }
             if let Some(function) = comparison(op) {
@@ -42,13 +43,22 @@ fn binary(op: &str) -> Option<Binary> {
         "Sub" => (|a, b| Some(a.wrapping_sub(b)), |a, b| a - b),
         "Mul" => (|a, b| Some(a.wrapping_mul(b)), |a, b| a * b),
         "Div" => (i64::checked_div, |a, b| a / b),
-        "Mod" => (i64::checked_rem_euclid, |a, b| a - (a / b).floor() * b),
+        "Mod" => (modulus, |a, b| if b.is_infinite() && a * b >= 0.0 { a } else { a - (a / b).floor() * b }),
         "Max" => (|a, b| Some(a.max(b)), f64::max),
         "Min" => (|a, b| Some(a.min(b)), f64::min),
         "Pow" => (|a, b| a.checked_pow(u32::try_from(b).ok()?), f64::powf),
         _ => return None,
     };
     Some(Binary { wholes, floats })
+}
+
+/// Mod as C's `%` and fmod have it: of the dividend's sign.
+const REMAINDER: Binary = Binary { wholes: i64::checked_rem, floats: |a, b| a % b };
+
+/// Mod of whole numbers: of the divisor's sign.
+fn modulus(a: i64, b: i64) -> Option<i64> {
+    let rest = a.checked_rem(b)?;
+    Some(if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
 }
 
 /// A condition on two numbers.
@@ -86,7 +96,18 @@ fn unary(op: &str) -> Option<fn(f64) -> f64> {
         "Reciprocal" => |x| 1.0 / x,
         "Sin" => f64::sin,
         "Cos" => f64::cos,
+        "Tan" => f64::tan,
+        "Asin" => f64::asin,
+        "Acos" => f64::acos,
+        "Atan" => f64::atan,
+        "Sinh" => f64::sinh,
+        "Cosh" => f64::cosh,
         "Tanh" => f64::tanh,
+        "Asinh" => f64::asinh,
+        "Acosh" => f64::acosh,
+        "Atanh" => f64::atanh,
+        "Sigmoid" => |x| 1.0 / (1.0 + (-x).exp()),
+        "Softplus" => |x| x.max(0.0) + (-x.abs()).exp().ln_1p(),
         "Relu" => |x| x.max(0.0),
         "Not" => |x| if x == 0.0 { 1.0 } else { 0.0 },
         "Sign" => |x| if x == 0.0 { 0.0 } else { x.signum() },
@@ -94,23 +115,31 @@ fn unary(op: &str) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// What is made of the numbers along an axis: its start, each step, and what is done with sum and count at the end.
+/// What is made of the numbers along an axis: its start, each step, and what is done with the result and the count.
 struct Reduction {
     start: f64,
     step: fn(f64, f64) -> f64,
-    is_mean: bool,
+    finish: fn(f64, usize) -> f64,
 }
 
 fn reduction(op: &str) -> Option<Reduction> {
-    let (start, step): (f64, fn(f64, f64) -> f64) = match op {
-        "ReduceSum" | "ReduceMean" => (0.0, |a, b| a + b),
-        "ReduceProd" => (1.0, |a, b| a * b),
-        "ReduceMax" => (f64::NEG_INFINITY, f64::max),
-        "ReduceMin" => (f64::INFINITY, f64::min),
-        "ReduceSumSquare" => (0.0, |a, b| a + b * b),
+    let plain: fn(f64, usize) -> f64 = |result, _| result;
+    let log: fn(f64, usize) -> f64 = |result, _| result.ln();
+    type Parts = (f64, fn(f64, f64) -> f64, fn(f64, usize) -> f64);
+    let (start, step, finish): Parts = match op {
+        "ReduceSum" => (0.0, |a, b| a + b, plain),
+        "ReduceMean" => (0.0, |a, b| a + b, |sum, count| sum / count as f64),
+        "ReduceProd" => (1.0, |a, b| a * b, plain),
+        "ReduceMax" => (f64::NEG_INFINITY, f64::max, plain),
+        "ReduceMin" => (f64::INFINITY, f64::min, plain),
+        "ReduceSumSquare" => (0.0, |a, b| a + b * b, plain),
+        "ReduceL1" => (0.0, |a, b| a + b.abs(), plain),
+        "ReduceL2" => (0.0, |a, b| a + b * b, |sum, _| sum.sqrt()),
+        "ReduceLogSum" => (0.0, |a, b| a + b, log),
+        "ReduceLogSumExp" => (0.0, |a, b| a + b.exp(), log),
         _ => return None,
     };
-    Some(Reduction { start, step, is_mean: op == "ReduceMean" })
+    Some(Reduction { start, step, finish })
 }
 
 /// Old operator sets lined the second operand up with an axis of the first by hand.
@@ -181,6 +210,8 @@ fn wrapped(kind: Kind, number: i64) -> i64 {
         Kind::I16 => i64::from(number as i16),
         Kind::U32 => i64::from(number as u32),
         Kind::I32 => i64::from(number as i32),
+        Kind::U4 => number & 15,
+        Kind::I4 => ((number & 15) ^ 8) - 8,
         _ => number,
     }
 }
@@ -217,10 +248,17 @@ fn cast(room: &Room) -> Folded {
     let x = room.input(0)?;
     let kind = match room.call.op() {
         "Cast" => target(room.call)?,
-        _ => room.input(1)?.kind,
+        _ => room.call.need(1)?.kind(),
     };
     if kind == x.kind {
         return one(x.clone());
+    }
+    let is_same = matches!(*x.numbers, Numbers::Same(_));
+    let shortens = matches!(kind, Kind::F16 | Kind::Bf16) && x.kind.is_float() && !is_same;
+    if shortens && room.has(kind, &x.dims, 0)? {
+        let rounded = |i| rounded(kind, x.float_at(i));
+        let numbers = Numbers::Float((0..x.len()).map(rounded).collect());
+        return one(Literal { kind, numbers: numbers.into(), ..x.clone() });
     }
     if kind.is_float() && matches!(*x.numbers, Numbers::Float(_)) {
         // Every floating-point type is kept as f32, the numbers of a smaller one without loss.
@@ -249,6 +287,15 @@ fn cast(room: &Room) -> Folded {
     one(Literal { kind, numbers: numbers.into(), ..x.clone() })
 }
 
+/// The nearest number of a smaller floating-point type.
+fn rounded(kind: Kind, number: f32) -> f32 {
+    match kind {
+        Kind::F16 => half::f16::from_f32(number).to_f32(),
+        Kind::Bf16 => half::bf16::from_f32(number).to_f32(),
+        _ => number,
+    }
+}
+
 /// The type that Cast gives.
 pub(in crate::onnx) fn target(call: &crate::onnx::call::Call) -> Result<Kind, Fault> {
     use crate::onnx::proto::AttributeValue;
@@ -270,6 +317,9 @@ fn reduce(room: &Room, reduction: Reduction) -> Folded {
         _ if room.call.flag("noop_with_empty_axes", false)? => return Ok(None),
         _ => (0..x.rank()).collect(),
     };
+    if room.call.op() == "ReduceLogSumExp" && x.len() > 0 {
+        return Ok(None); // the network does it without large powers
+    }
     let keep = room.call.flag("keepdims", true)?;
     // Reduced axes are walked last: first the places where each result begins, then the steps from there.
     let own = strides(&x.dims);
@@ -285,19 +335,20 @@ fn reduce(room: &Room, reduction: Reduction) -> Folded {
     }
     let starts = places(&sizes(&kept), &steps(&kept), 0);
     let within = places(&sizes(&axes), &steps(&axes), 0);
-    if within.is_empty() && reduction.start.is_infinite() {
-        return Ok(None);
-    }
     let is_float = x.kind.is_float();
     let number = |i: usize| if is_float { f64::from(x.float_at(i)) } else { x.whole_at(i) as f64 };
     let results = starts.iter().map(|start| {
         let result =
             within.iter().fold(reduction.start, |sum, step| (reduction.step)(sum, number(start + step)));
-        if reduction.is_mean { result / within.len() as f64 } else { result }
+        (reduction.finish)(result, within.len())
     });
     let numbers = match is_float {
         true => Numbers::Float(results.map(|x| x as f32).collect()),
-        false => Numbers::Whole(results.map(|x| x as i64).collect()),
+        // The largest of no numbers is the type's least.
+        false => {
+            let (least, most) = x.kind.range().unwrap_or((i64::MIN, i64::MAX));
+            Numbers::Whole(results.map(|x| (x as i64).clamp(least, most)).collect())
+        }
     };
     one(Literal::new(x.kind, dims, numbers))
 }

@@ -40,6 +40,11 @@ pub(super) fn evaluate(net: &Net, call: &Call) -> Folded {
             return one(Literal::wholes(vec![], vec![count as i64]));
         }
         "Constant" => return constant(call),
+        "EyeLike" => return diagonal(net, call),
+        // What it is to be like need not be known.
+        "CastLike" if matches!(call.item(0), Some(Item::Constant(_))) => {
+            return arithmetic::evaluate(&Room { net, call });
+        }
         _ => {}
     }
     let mut inputs = Vec::with_capacity(call.inputs.len());
@@ -62,7 +67,7 @@ pub(super) fn evaluate(net: &Net, call: &Call) -> Folded {
         }
         "ConstantOfShape" => constant_of_shape(call),
         "Transpose" | "Slice" | "Split" | "Concat" | "Gather" | "Expand" | "Tile" | "Range" | "Where"
-        | "NonZero" | "Pad" | "OneHot" | "CumSum" | "EyeLike" => arrange::evaluate(&room),
+        | "NonZero" | "Pad" | "OneHot" | "CumSum" => arrange::evaluate(&room),
         _ => arithmetic::evaluate(&room),
     }
 }
@@ -122,6 +127,30 @@ fn shape(net: &Net, call: &Call) -> Result<Literal, Fault> {
     let (start, end) = (bound("start", 0)?, bound("end", rank)?);
     let part = dims.get(start..end.max(start)).unwrap_or_default();
     Ok(Literal::list(part.iter().map(|&size| size as i64).collect()))
+}
+
+/// EyeLike: ones along a diagonal, in the shape of a matrix whose numbers do not matter.
+fn diagonal(net: &Net, call: &Call) -> Folded {
+    let item = call.need(0)?;
+    let dims = net.dims_of(item);
+    let &[_, columns] = dims.as_slice() else {
+        return Err(call.fault(format!("needs a matrix, got the shape {dims:?}")));
+    };
+    let kind = match call.whole("dtype", 0)? {
+        0 => item.kind(),
+        code => Kind::of(code).map_err(|what| call.fault(what))?,
+    };
+    let shift = call.whole("k", 0)?;
+    if !(Room { net, call }).has(kind, &dims, 0)? {
+        return Err(call.fault(format!("makes a matrix of shape {dims:?}, which is too large")));
+    }
+    let count = checked_elements(&dims).unwrap_or(0);
+    let is_one = |i: usize| (i % columns) as i64 == ((i / columns) as i64).saturating_add(shift);
+    let numbers = match kind.is_float() {
+        true => Numbers::Float((0..count).map(|i| if is_one(i) { 1.0 } else { 0.0 }).collect()),
+        false => Numbers::Whole((0..count).map(|i| i64::from(is_one(i))).collect()),
+    };
+    one(Literal::new(kind, dims, numbers))
 }
 
 fn constant(call: &Call) -> Folded {

@@ -9,6 +9,7 @@ use ocellus_graph::{Op, Source, ValueId};
 use super::Made;
 use super::activation::{apply, step};
 use crate::onnx::call::{Call, Item};
+use crate::onnx::dims::broadcast;
 use crate::onnx::fault::Fault;
 use crate::onnx::fold::{cast_target, lined_up};
 use crate::onnx::literal::Kind;
@@ -49,6 +50,13 @@ pub(super) fn add(net: &mut Net, call: &Call) -> Result<Option<Vec<Item>>, Fault
             let kind = call.need(1)?.kind();
             made(choose(net, call)?, kind)
         }
+        "IsNaN" => {
+            // A NaN is above nothing.
+            let above = Stepwise::Above { threshold: -1.0 };
+            let x = net.value(call, 0)?;
+            made(apply(net, call, "", x, &[&Activation::Abs, &above, &affine(-1.0, 1.0)])?, Kind::Bool)
+        }
+        "IsInf" => made(is_infinite(net, call)?, Kind::Bool),
         "Sign" => {
             let x = net.value(call, 0)?;
             let above = step(net, call, ".above", x, 0.0)?;
@@ -57,6 +65,18 @@ pub(super) fn add(net: &mut Net, call: &Call) -> Result<Option<Vec<Item>>, Fault
             made(net.add(call, "", binary(BinaryKind::Sub), &[above, below])?, kind)
         }
         _ => Ok(None),
+    }
+}
+
+/// 1 where x is infinite, on either side or on those that are asked for.
+fn is_infinite(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
+    let x = net.value(call, 0)?;
+    let beyond = Stepwise::Above { threshold: f32::MAX };
+    match (call.flag("detect_positive", true)?, call.flag("detect_negative", true)?) {
+        (true, true) => apply(net, call, "", x, &[&Activation::Abs, &beyond]),
+        (true, false) => apply(net, call, "", x, &[&beyond]),
+        (false, true) => apply(net, call, "", x, &[&affine(-1.0, 0.0), &beyond]),
+        (false, false) => apply(net, call, "", x, &[&beyond, &affine(0.0, 0.0)]),
     }
 }
 
@@ -226,8 +246,11 @@ fn remainder(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     net.add(call, "", binary(BinaryKind::Sub), &[a, taken])
 }
 
-/// a^b. An exponent that is only known at run time asks for a base that is not negative: e^(b ln a).
+/// a^b. An exponent that is only known at run time: e^(b ln |a|), less than zero if a is and b is odd, no number if a is
+/// below zero and b is not whole.
 fn power(net: &mut Net, call: &Call, kind: Kind) -> Result<ValueId, Fault> {
+    /// Below every logarithm of a number, so that 0^0 is 1.
+    const LEAST: f32 = -1e6;
     let dims = net.dims_of(call.need(0)?);
     if let Some(exponent) = scalar(call, 1, &dims) {
         let x = net.value(call, 0)?;
@@ -240,12 +263,28 @@ fn power(net: &mut Net, call: &Call, kind: Kind) -> Result<ValueId, Fault> {
     }
     let base = net.value(call, 0)?;
     let exponent = operand(net, call, 1, &dims)?;
-    let logarithm = net.add(call, ".log", Op::Activation(Activation::Log), &[base])?;
+    let floor = Activation::Clip { low: LEAST, high: f32::INFINITY };
+    let logarithm = apply(net, call, ".log", base, &[&Activation::Abs, &Activation::Log, &floor])?;
+    let minus = net.add(call, ".minus", Op::Activation(affine(-1.0, 0.0)), &[base])?;
+    let below = step(net, call, ".below", minus, 0.0)?;
     let product = net.add(call, ".product", binary(BinaryKind::Mul), &[logarithm, exponent])?;
-    if kind.is_float() {
-        return apply(net, call, "", product, &[&Activation::Exp]);
-    }
-    apply(net, call, "", product, &[&Activation::Exp, &Stepwise::Round])
+    // The root of less than nothing is no number.
+    let whole = net.add(call, ".whole", Op::Stepwise(Stepwise::Floor), &[exponent])?;
+    let missing = net.add(call, ".missing", binary(BinaryKind::Sub), &[whole, exponent])?;
+    let missing = net.add(call, ".impossible", binary(BinaryKind::Mul), &[below, missing])?;
+    let nothing = net.add(call, ".root", Op::Activation(Activation::Sqrt), &[missing])?;
+    let product = net.add(call, ".defined", binary(BinaryKind::Add), &[product, nothing])?;
+    let size = match kind.is_float() {
+        true => apply(net, call, ".size", product, &[&Activation::Exp])?,
+        false => apply(net, call, ".size", product, &[&Activation::Exp, &Stepwise::Round])?,
+    };
+    // b less the even number at or below it is 1 for an odd b.
+    let even =
+        apply(net, call, ".even", exponent, &[&affine(0.5, 0.0), &Stepwise::Floor, &affine(2.0, 0.0)])?;
+    let odd = net.add(call, ".odd", binary(BinaryKind::Sub), &[exponent, even])?;
+    let turned = net.add(call, ".turned", binary(BinaryKind::Mul), &[below, odd])?;
+    let sign = net.add(call, ".sign", Op::Activation(affine(-2.0, 1.0)), &[turned])?;
+    net.add(call, "", binary(BinaryKind::Mul), &[size, sign])
 }
 
 /// 0 and 1 by the sign of the difference.
@@ -275,17 +314,41 @@ fn compare(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     }
 }
 
-/// condition a + (1 - condition) b.
+/// condition a + (1 - condition) b. Where one of them is infinite everywhere (a mask of scores), the other less the
+/// logarithm of what is chosen, times that infinity's sign: a product of 0 and infinity would be no number.
 fn choose(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     let condition = net.value(call, 0)?;
-    let (a, b) = (net.value(call, 1)?, net.value(call, 2)?);
+    let endless = |i: usize| match call.item(i) {
+        Some(Item::Constant(literal)) => literal.uniform().filter(|number| number.is_infinite()),
+        _ => None,
+    };
+    if endless(1).is_some() && endless(2).is_some() {
+        return Err(call.fault("chooses between two infinities"));
+    }
     let otherwise = net.add(call, ".otherwise", Op::Activation(affine(-1.0, 1.0)), &[condition])?;
+    for (i, infinity) in [(1, endless(1)), (2, endless(2))] {
+        let Some(infinity) = infinity else { continue };
+        let other = net.value(call, 3 - i)?;
+        // 0 where the other is chosen, -infinity elsewhere.
+        let chosen = if i == 1 { otherwise } else { condition };
+        let mask = apply(net, call, ".mask", chosen, &[&Activation::Log, &affine(infinity.signum(), 0.0)])?;
+        let dims = net.dims_of(call.need(i)?);
+        let mask = if dims.iter().product::<usize>() == 1 {
+            mask
+        } else {
+            let to = broadcast(call, &dims, &net.dims(mask))?;
+            net.broadcast(call, ".mask.repeated", mask, &to)?
+        };
+        return net.add(call, "", binary(BinaryKind::Sub), &[other, mask]);
+    }
+    let (a, b) = (net.value(call, 1)?, net.value(call, 2)?);
     let a = net.add(call, ".then", binary(BinaryKind::Mul), &[condition, a])?;
     let b = net.add(call, ".else", binary(BinaryKind::Mul), &[otherwise, b])?;
     net.add(call, "", binary(BinaryKind::Add), &[a, b])
 }
 
-/// Cast and CastLike: all floating-point types are one here; whole numbers are cut towards zero.
+/// Cast and CastLike: all floating-point types are one here, but bfloat16 is rounded to; numbers become whole by cutting
+/// towards zero, and whole numbers wrap around in a smaller type.
 pub(super) fn cast(net: &mut Net, call: &Call) -> Made {
     let from = call.need(0)?.kind();
     let to = if call.op() == "Cast" { cast_target(call)? } else { call.need(1)?.kind() };
@@ -293,10 +356,52 @@ pub(super) fn cast(net: &mut Net, call: &Call) -> Made {
     let value = if to == Kind::Bool && from != Kind::Bool {
         let distance = net.add(call, ".abs", Op::Activation(Activation::Abs), &[x])?;
         step(net, call, "", distance, 0.0)?
+    } else if to == Kind::Bf16 && from != Kind::Bf16 {
+        shortened(net, call, x)?
+    } else if !to.is_float() && wraps(from, to) {
+        let x = if from.is_float() { truncated(net, call, ".whole", x)? } else { x };
+        wrapped(net, call, x, to)?
     } else if from.is_float() && !to.is_float() {
         truncated(net, call, "", x)?
     } else {
         x
     };
     Ok(vec![Item::Value(value, to)])
+}
+
+/// Whether numbers of one type may not fit another, and then wrap around: of floating-point types only into four bits.
+fn wraps(from: Kind, to: Kind) -> bool {
+    let small = matches!(to, Kind::U4 | Kind::I4);
+    let (Some((least, most)), Some((low, high))) = (from.range(), to.range()) else { return small };
+    (least < low || most > high) && high <= 0xffff
+}
+
+/// The number of `kind` that differs from the whole number x by a multiple of what the type can tell apart.
+fn wrapped(net: &mut Net, call: &Call, x: ValueId, kind: Kind) -> Result<ValueId, Fault> {
+    let (low, high) = kind.range().unwrap_or((0, 0));
+    let (low, count) = (low as f32, (high - low + 1) as f32);
+    // x - count floor((x - low) / count)
+    let turns = apply(
+        net,
+        call,
+        ".turns",
+        x,
+        &[&affine(1.0 / count, -low / count), &Stepwise::Floor, &affine(count, 0.0)],
+    )?;
+    net.add(call, "", binary(BinaryKind::Sub), &[x, turns])
+}
+
+/// x rounded to the eight significant bits of bfloat16: with t = (2^16 + 1) x, t - (t - x) (Dekker 1971, section 5). What
+/// has no end is left out and added again, and everything is made smaller meanwhile, so that t stays finite.
+fn shortened(net: &mut Net, call: &Call, x: ValueId) -> Result<ValueId, Fault> {
+    const SMALLER: f32 = 1.0 / 1_048_576.0;
+    let bounds = Activation::Clip { low: f32::MIN, high: f32::MAX };
+    let inside = net.add(call, ".inside", Op::Activation(bounds), &[x])?;
+    let outside = net.add(call, ".outside", binary(BinaryKind::Sub), &[x, inside])?;
+    let small = net.add(call, ".small", Op::Activation(affine(SMALLER, 0.0)), &[inside])?;
+    let large = net.add(call, ".large", Op::Activation(affine(65537.0, 0.0)), &[small])?;
+    let rest = net.add(call, ".rest", binary(BinaryKind::Sub), &[large, small])?;
+    let short = net.add(call, ".short", binary(BinaryKind::Sub), &[large, rest])?;
+    let rounded = net.add(call, ".rounded", Op::Activation(affine(1.0 / SMALLER, 0.0)), &[short])?;
+    net.add(call, "", binary(BinaryKind::Add), &[rounded, outside])
 }

@@ -22,7 +22,12 @@ pub(super) fn identity(net: &mut Net, call: &Call) -> Made {
             7..12 => false,
             _ => call.number(2, "training_mode")?.is_some_and(|mode| mode != 0.0),
         };
-        ratio = if call.opset < 12 { Some(call.float("ratio", 0.5)?) } else { call.number(1, "ratio")? };
+        ratio = match call.item(1) {
+            _ if call.opset < 12 => Some(call.float("ratio", 0.5)?),
+            // A share that is only known at run time means nothing to a network that predicts.
+            Some(Item::Value(..)) if !trains => None,
+            _ => call.number(1, "ratio")?,
+        };
         if trains && ratio != Some(0.0) {
             return Err(
                 call.fault_with("is in its training form", "export the network for inference (eval mode)")
@@ -199,6 +204,9 @@ pub(super) fn gather(net: &mut Net, call: &Call) -> Made {
     let kind = call.need(0)?.kind();
     let from = net.dims(x);
     let axis = call.axis(call.whole("axis", 0)?, from.len())?;
+    if matches!(call.item(1), Some(Item::Value(..))) {
+        return super::select::looked_up(net, call, axis);
+    }
     let indices = call.constant(1, "indices")?.ok_or_else(|| call.fault("has no indices"))?;
     let size = from[axis] as i64;
     net.budget.charge((indices.len() as u64).saturating_mul(16)).map_err(|what| call.fault(what))?;

@@ -150,6 +150,43 @@ pub(super) fn conv_transpose(net: &mut Net, call: &Call) -> Result<ValueId, Faul
     }
 }
 
+/// Col2Im: columns (N, C x kernel, places) summed into the image they were taken from, a transposed convolution whose
+/// kernels each set one pixel.
+pub(super) fn columns_to_image(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
+    let x = net.value(call, 0)?;
+    let list = |i: usize, what: &str| {
+        let numbers = call.list(i, what)?.ok_or_else(|| call.fault(format!("has no {what}")))?;
+        call.sizes(&numbers, what)
+    };
+    let (image, kernel) = (list(1, "image_shape")?, list(2, "block_shape")?);
+    let (&[height, width], &[kh, kw], &[n, columns, count]) =
+        (image.as_slice(), kernel.as_slice(), net.dims(x).as_slice())
+    else {
+        return Err(call.fault(format!("makes an image {image:?}; images of two axes are supported")));
+    };
+    if kh == 0 || kw == 0 || kh.checked_mul(kw).is_none_or(|taps| columns % taps != 0) {
+        return Err(call.fault(format!("{columns} channels are no kernels {kernel:?}")));
+    }
+    let axes = axes(call, &image, &kernel)?;
+    let places = |axis: &Axis| super::window::output_size(call, axis, ocellus_tensor::Rounding::Floor);
+    let (down, across) = (places(&axes[0])?, places(&axes[1])?);
+    if down.checked_mul(across) != Some(count) {
+        return Err(call.fault(format!("{count} columns are not the {down}x{across} places of its kernel")));
+    }
+    let (taps, channels) = (kh * kw, columns / (kh * kw));
+    net.budget.charge((columns as u64).saturating_mul(taps as u64 * 4)).map_err(|what| call.fault(what))?;
+    let weight = (0..columns * taps).map(|i| if i / taps % taps == i % taps { 1.0 } else { 0.0 }).collect();
+    let weight = net.statistic(call, &Literal::floats(vec![columns, 1, kh, kw], weight))?;
+    let maps = net.reshape(call, ".maps", x, &[n, columns, down, across])?;
+    // What the last window does not reach is added behind.
+    let left = |axis: &Axis, places: usize, size: usize| {
+        (size + axis.before + axis.after).saturating_sub((places - 1) * axis.stride + axis.reach())
+    };
+    let extra = [left(&axes[0], down, height), left(&axes[1], across, width)];
+    let op = ConvTranspose2d { window: window([axes[0], axes[1]]), groups: channels, output_padding: extra };
+    net.add(call, "", Op::ConvTranspose2d(op), &[maps, weight])
+}
+
 /// The window, and what is added behind the output, along every axis.
 fn enlarged(call: &Call, sizes: &[usize], kernel: &[usize]) -> Result<Vec<Enlarged>, Fault> {
     let rank = sizes.len();

@@ -32,9 +32,12 @@ fn by_channel(net: &mut Net, call: &Call, x: ValueId) -> Result<ValueId, Fault> 
     }
 }
 
-/// BatchNormalization by gathered statistics.
-pub(super) fn batch(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
+/// BatchNormalization by gathered statistics, or (from version 14 on) by those of the batch.
+pub(super) fn batch(net: &mut Net, call: &Call) -> Made {
     let training = call.flag("training_mode", false)?;
+    if training && call.opset >= 14 {
+        return batch_statistics(net, call);
+    }
     // Before version 7 is_test told it, and exporters left it out as often as not.
     if training || (1..5).any(|i| call.wants(i)) {
         return Err(
@@ -57,7 +60,42 @@ pub(super) fn batch(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     let norm = BatchNorm { eps, momentum: 0.1, affine: true, statistics: Statistics::Running };
     let is_whole = dims.len() <= 4 && dims.len() > 1;
     let y = net.add(call, if is_whole { "" } else { ".norm" }, Op::BatchNorm(norm), &inputs)?;
-    net.reshape(call, "", y, &dims)
+    Ok(vec![Item::Value(net.reshape(call, "", y, &dims)?, call.need(0)?.kind())])
+}
+
+/// y by the batch's mean and variance, and both running statistics drawn towards them.
+fn batch_statistics(net: &mut Net, call: &Call) -> Made {
+    let x = net.value(call, 0)?;
+    let dims = net.dims(x);
+    if dims.len() < 2 {
+        return Err(call.fault(format!("normalises a tensor of shape {dims:?}, which has no channels")));
+    }
+    let axes: Vec<usize> = (0..dims.len()).filter(|&axis| axis != 1).collect();
+    let column: Vec<usize> = (0..dims.len()).map(|axis| if axis == 1 { dims[1] } else { 1 }).collect();
+    let (centred, variance) = centred(net, call, x, &axes)?;
+    let inverse = inverse_deviation(net, call, ".scale", variance, call.float("epsilon", 1e-5)?)?;
+    let mut y = net.add(call, ".normal", binary(BinaryKind::Mul), &[centred, inverse])?;
+    for (i, kind, suffix) in [(1, BinaryKind::Mul, ".scaled"), (2, BinaryKind::Add, "")] {
+        let operand = net.value(call, i)?;
+        let operand = net.reshape(call, &format!(".column{i}"), operand, &column)?;
+        y = net.add(call, suffix, binary(kind), &[y, operand])?;
+    }
+    let mut made = vec![Item::Value(y, call.need(0)?.kind())];
+    if call.wanted() > 1 {
+        let momentum = call.float("momentum", 0.9)?;
+        let mean = reduced(net, call, ".batch_mean", ReduceKind::Mean, (x, &axes))?;
+        for (i, (name, current)) in
+            [(".mean_output", mean), (".variance_output", variance)].into_iter().enumerate()
+        {
+            let current = net.reshape(call, &format!("{name}.list"), current, &dims[1..2])?;
+            let share = net.add(call, &format!("{name}.share"), affine(1.0 - momentum, 0.0), &[current])?;
+            let kept = net.value(call, 3 + i)?;
+            let kept = net.add(call, &format!("{name}.kept"), affine(momentum, 0.0), &[kept])?;
+            let next = net.add(call, name, binary(BinaryKind::Add), &[kept, share])?;
+            made.push(Item::Value(next, Kind::F32));
+        }
+    }
+    Ok(made)
 }
 
 /// InstanceNormalization.
@@ -253,4 +291,18 @@ pub(super) fn local_response(net: &mut Net, call: &Call) -> Result<ValueId, Faul
     let scale = net.add(call, ".scale", Op::Activation(Activation::Power { exponent: -beta }), &[base])?;
     let scale = net.reshape(call, ".unfolded", scale, &dims)?;
     net.add(call, "", binary(BinaryKind::Mul), &[x, scale])
+}
+
+/// ImageScaler, which old converters wrote: scale x, and a bias for each channel.
+pub(super) fn image_scaler(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
+    let x = net.value(call, 0)?;
+    let dims = net.dims(x);
+    let bias = call.floats("bias")?.unwrap_or_default();
+    if dims.len() < 2 || bias.len() != dims[1] {
+        return Err(call.fault(format!("has {} biases for a tensor of shape {dims:?}", bias.len())));
+    }
+    let column: Vec<usize> = (1..dims.len()).map(|axis| if axis == 1 { bias.len() } else { 1 }).collect();
+    let bias = net.statistic(call, &Literal::floats(column, bias))?;
+    let scaled = net.add(call, ".scaled", affine(call.float("scale", 1.0)?, 0.0), &[x])?;
+    net.add(call, "", binary(BinaryKind::Add), &[scaled, bias])
 }

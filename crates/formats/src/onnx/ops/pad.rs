@@ -175,3 +175,30 @@ fn filled(
     let border = net.add(call, ".border", Op::Binary(Binary { kind: BinaryKind::Mul }), &[mask, fill])?;
     net.add(call, "", Op::Binary(Binary { kind: BinaryKind::Add }), &[y, border])
 }
+
+/// CenterCropPad: cut to the middle, or padded with zeros around it, along each axis.
+pub(super) fn centred(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
+    let mut y = net.value(call, 0)?;
+    let rank = net.shape(y).rank();
+    let wanted = call.list(1, "shape")?.ok_or_else(|| call.fault("has no shape"))?;
+    let wanted = call.sizes(&wanted, "shape")?;
+    let axes = match call.wholes("axes")? {
+        Some(axes) => call.axes(&axes, rank)?,
+        None => (0..rank).collect(),
+    };
+    if axes.len() != wanted.len() || wanted.iter().any(|&size| size == 0 || size > 1 << 20) {
+        return Err(call.fault(format!("its shape {wanted:?} must be {} sizes", axes.len())));
+    }
+    for (i, (&axis, &to)) in axes.iter().zip(&wanted).enumerate() {
+        let from = net.dims(y)[axis];
+        let suffix = format!(".{i}");
+        if to < from {
+            y = part(net, call, &suffix, y, axis, ((from - to) / 2, 1, to))?;
+        } else if to > from {
+            let before = ((to - from) / 2) as i64;
+            let border = Border { axis, before, after: (to - from) as i64 - before };
+            y = bordered(net, call, &suffix, y, (border, PadMode::Constant(0.0)))?;
+        }
+    }
+    Ok(y)
+}

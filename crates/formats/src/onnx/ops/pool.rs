@@ -13,9 +13,6 @@ use crate::volume;
 
 /// MaxPool, AveragePool and LpPool.
 pub(super) fn pool(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
-    if call.wants(1) {
-        return Err(call.fault("also gives the places of the largest numbers, which is not supported"));
-    }
     let x = net.value(call, 0)?;
     let dims = net.dims(x);
     if !(3..=5).contains(&dims.len()) {

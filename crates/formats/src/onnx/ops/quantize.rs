@@ -6,16 +6,13 @@
 //! QLinearConv and its like: dequantise what comes in, compute, quantise the result
 //! ```
 
-use ocellus_graph::ops::{
-    Activation, AvgPool, Binary, BinaryKind, Concat, Reduce, ReduceKind, Softmax, Stepwise,
-};
+use ocellus_graph::ops::{Activation, Binary, BinaryKind, Reduce, ReduceKind, Stepwise};
 use ocellus_graph::{Op, ValueId};
-use ocellus_tensor::Rounding;
 
+use super::Made;
 use super::activation::apply;
 use super::convolve::{Operands, convolve};
 use super::product::product;
-use super::{Made, pool};
 use crate::onnx::call::{Call, Item};
 use crate::onnx::fault::Fault;
 use crate::onnx::fold::quantized_along;
@@ -26,7 +23,7 @@ fn affine(scale: f32, shift: f32) -> Activation {
     Activation::Affine { scale, shift }
 }
 
-fn binary(
+pub(super) fn binary(
     net: &mut Net,
     call: &Call,
     suffix: &str,
@@ -38,18 +35,18 @@ fn binary(
 }
 
 /// A scale and a zero point: inputs number `scale` and `scale + 1`.
-struct Grid {
+pub(super) struct Grid {
     scale: Item,
     zero: Option<Item>,
 }
 
 impl Grid {
-    fn of(call: &Call, scale: usize) -> Result<Grid, Fault> {
+    pub(super) fn of(call: &Call, scale: usize) -> Result<Grid, Fault> {
         Ok(Grid { scale: call.need(scale)?.clone(), zero: call.item(scale + 1).cloned() })
     }
 
     /// The one scale and zero point, if both are known and one.
-    fn known(&self) -> Option<(f32, f32)> {
+    pub(super) fn known(&self) -> Option<(f32, f32)> {
         let single = |item: &Item| match item {
             Item::Constant(literal) => literal.uniform(),
             Item::Value(..) => None,
@@ -122,7 +119,13 @@ fn trailing(dims: &[usize], inner: usize) -> usize {
 }
 
 /// (q - zero) scale.
-fn dequantized(net: &mut Net, call: &Call, suffix: &str, q: &Item, grid: &Grid) -> Result<ValueId, Fault> {
+pub(super) fn dequantized(
+    net: &mut Net,
+    call: &Call,
+    suffix: &str,
+    q: &Item,
+    grid: &Grid,
+) -> Result<ValueId, Fault> {
     let x = net.item_value(call, q)?;
     if let Some((scale, zero)) = grid.known() {
         return apply(net, call, suffix, x, &[&affine(1.0, -zero), &affine(scale, 0.0)]);
@@ -138,7 +141,7 @@ fn dequantized(net: &mut Net, call: &Call, suffix: &str, q: &Item, grid: &Grid) 
 }
 
 /// clip(round(x / scale) + zero) into the range of `kind`.
-fn quantized(
+pub(super) fn quantized(
     net: &mut Net,
     call: &Call,
     suffix: &str,
@@ -252,12 +255,12 @@ pub(super) fn matmul_integer(net: &mut Net, call: &Call) -> Made {
 }
 
 /// What the quantised result is written as: the zero point's type.
-fn output_kind(call: &Call, zero: usize) -> Kind {
+pub(super) fn output_kind(call: &Call, zero: usize) -> Kind {
     call.item(zero).map_or(Kind::U8, Item::kind)
 }
 
 /// A weight in floating point: a constant if it was one, else a value. Each filter may have a scale of its own.
-fn dequantized_weight(net: &mut Net, call: &Call, i: usize) -> Result<Item, Fault> {
+pub(super) fn dequantized_weight(net: &mut Net, call: &Call, i: usize) -> Result<Item, Fault> {
     let grid = Grid::of(call, i + 1)?;
     let q = call.need(i)?.clone();
     let (Item::Constant(literal), Item::Constant(scale)) = (&q, &grid.scale) else {
@@ -344,7 +347,7 @@ pub(super) fn matmul(net: &mut Net, call: &Call) -> Made {
 }
 
 /// Dequantised with a scale for each row (of the left matrix) or column (of the right one).
-fn by_row(
+pub(super) fn by_row(
     net: &mut Net,
     call: &Call,
     suffix: &str,
@@ -369,67 +372,4 @@ fn by_row(
     }
     let scale = operand(net, ".scale", &grid.scale)?;
     binary(net, call, suffix, BinaryKind::Mul, x, scale)
-}
-
-/// The quantised operators that ONNX Runtime's tools write in its own domain.
-pub(super) fn microsoft(net: &mut Net, call: &Call) -> Made {
-    let unary = |net: &mut Net, function: &dyn Fn(&mut Net, ValueId) -> Result<ValueId, Fault>| -> Made {
-        let grid = Grid::of(call, 1)?;
-        let x = dequantized(net, call, ".x", &call.need(0)?.clone(), &grid)?;
-        let y = function(net, x)?;
-        let kind = call.need(0)?.kind();
-        Ok(vec![Item::Value(quantized(net, call, "", y, (&Grid::of(call, 3)?, kind))?, kind)])
-    };
-    match call.op() {
-        "QLinearAdd" | "QLinearMul" => {
-            let kind = if call.op() == "QLinearAdd" { BinaryKind::Add } else { BinaryKind::Mul };
-            let a = dequantized(net, call, ".a", &call.need(0)?.clone(), &Grid::of(call, 1)?)?;
-            let b = dequantized(net, call, ".b", &call.need(3)?.clone(), &Grid::of(call, 4)?)?;
-            let y = binary(net, call, ".result", kind, a, b)?;
-            let kind = call.need(0)?.kind();
-            Ok(vec![Item::Value(quantized(net, call, "", y, (&Grid::of(call, 6)?, kind))?, kind)])
-        }
-        "QLinearSigmoid" => unary(net, &|net, x| apply(net, call, ".result", x, &[&Activation::Sigmoid])),
-        "QLinearLeakyRelu" => {
-            let slope = call.float("alpha", 0.01)?;
-            unary(net, &|net, x| apply(net, call, ".result", x, &[&Activation::LeakyRelu { slope }]))
-        }
-        "QLinearSoftmax" => unary(net, &|net, x| {
-            let dims = net.dims(x);
-            let rows = net.fold(call, ".rows", x, &[dims[0], dims[1..].iter().product()])?;
-            let y = net.add(call, ".softmax", Op::Softmax(Softmax { log: false }), &[rows])?;
-            net.fold(call, ".result", y, &dims)
-        }),
-        "QLinearGlobalAveragePool" if call.whole("channels_last", 0)? == 0 => unary(net, &|net, x| {
-            let pool = AvgPool { window: None, rounding: Rounding::Floor, count_include_pad: false };
-            net.add(call, ".result", Op::AvgPool(pool), &[x])
-        }),
-        "QLinearAveragePool" if call.whole("channels_last", 0)? == 0 => {
-            unary(net, &|net, x| pool::average(net, call, ".result", x))
-        }
-        "QLinearConcat" => {
-            let mut parts = Vec::new();
-            let count = call.inputs.len().saturating_sub(2) / 3;
-            for i in 0..count {
-                let at = 2 + 3 * i;
-                let q = call.need(at)?.clone();
-                parts.push(dequantized(net, call, &format!(".{i}"), &q, &Grid::of(call, at + 1)?)?);
-            }
-            let first = *parts.first().ok_or_else(|| call.fault("joins nothing"))?;
-            let axis = call.axis(call.whole("axis", 0)?, net.shape(first).rank())?;
-            let y = net.add(call, ".result", Op::Concat(Concat { axis }), &parts)?;
-            let kind = call.need(2)?.kind();
-            Ok(vec![Item::Value(quantized(net, call, "", y, (&Grid::of(call, 0)?, kind))?, kind)])
-        }
-        "QuantizeLinear" => quantize(net, call),
-        "DequantizeLinear" => dequantize(net, call),
-        "Gelu" => {
-            let x = net.value(call, 0)?;
-            Ok(vec![Item::Value(apply(net, call, "", x, &[&Activation::Gelu])?, Kind::F32)])
-        }
-        _ => Err(call.fault_with(
-            "is an operator of ONNX Runtime's own that is not supported",
-            "export the network with ONNX's own operators",
-        )),
-    }
 }

@@ -297,7 +297,7 @@ fn enlargement(rule: &Rule, dims: &[usize], pixels: &[(&Resized, Vec<Pixel>)]) -
     }
     for (along, row) in pixels {
         let by = along.to / along.from;
-        if along.axis < 2 || along.to != by * along.from {
+        if along.axis < 2 || along.to != by * along.from || (along.scale - by as f64).abs() > 1e-6 {
             return None;
         }
         factor[along.axis - 2] = by;

@@ -13,8 +13,18 @@ use crate::onnx::net::Net;
 /// Softmax, LogSoftmax and Hardmax. Before operator set 13 all axes from the given one on are one.
 pub(super) fn softmax(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     let x = net.value(call, 0)?;
+    along(net, call, "", x, call.opset < 13)
+}
+
+/// The same of any value, `old` as before operator set 13.
+pub(super) fn along(
+    net: &mut Net,
+    call: &Call,
+    suffix: &str,
+    x: ValueId,
+    old: bool,
+) -> Result<ValueId, Fault> {
     let dims = net.dims(x);
-    let old = call.opset < 13;
     let axis = match dims.len() {
         0 => return Err(call.fault("works on one number, which has no axis")),
         rank => call.axis(call.whole("axis", if old { 1.min(rank as i64 - 1) } else { -1 })?, rank)?,
@@ -25,17 +35,17 @@ pub(super) fn softmax(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     if call.op() == "Hardmax" {
         let rows = net.fold(call, ".rows", x, &[outer, size, inner])?;
         let y = hardmax(net, call, rows, size)?;
-        return net.fold(call, "", y, &dims);
+        return net.fold(call, suffix, y, &dims);
     }
     let op = Op::Softmax(Softmax { log: call.op() == "LogSoftmax" });
     if axis == 1 && (inner == dims[2.min(dims.len())..].iter().product::<usize>()) {
-        return net.add(call, "", op, &[x]);
+        return net.add(call, suffix, op, &[x]);
     }
     let rows: &[usize] = if inner == 1 { &[outer, size] } else { &[outer, size, inner] };
     let rows = net.fold(call, ".rows", x, rows)?;
     let is_whole = net.dims(rows) == dims;
-    let y = net.add(call, if is_whole { "" } else { ".softmax" }, op, &[rows])?;
-    net.fold(call, "", y, &dims)
+    let y = net.add(call, if is_whole { suffix } else { ".softmax" }, op, &[rows])?;
+    net.fold(call, suffix, y, &dims)
 }
 
 /// 1 where the first largest number along axis 1 of (outer, size, inner) stands, else 0: relu(1 - |i - arg max|).
