@@ -46,6 +46,9 @@ pub struct SourceArgs {
     /// Leave weights in their file until they are needed, for commands that read them once.
     #[arg(skip)]
     pub leave_weights: bool,
+    /// Numbers at hand for inputs, for commands that have them.
+    #[arg(skip)]
+    pub fed: Vec<(String, ocellus::Tensor)>,
 }
 
 /// How pictures become a foreign network's input; kept in the model that `convert` writes.
@@ -144,6 +147,7 @@ impl SourceArgs {
             weights: self.weights.clone(),
             net: self.net.clone(),
             input,
+            fed: self.fed.clone(),
             classes: self.classes,
             stages: self.state.stages.clone(),
             level: self.state.level,
@@ -207,6 +211,11 @@ impl Network {
     /// The value of this name in Caffe, if it has another here.
     pub fn blob(&self, name: &str) -> Option<String> {
         self.found.blob(name)
+    }
+
+    /// Whether the input `name` became part of the network, which so was read for the numbers at hand.
+    pub fn has_taken(&self, name: &str) -> bool {
+        self.found.taken.iter().any(|taken| taken == name)
     }
 
     /// What else its file says.

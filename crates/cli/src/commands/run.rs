@@ -80,8 +80,8 @@ pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<()> {
     if args.outputs.is_empty() && args.grads.is_none() {
         bail!("nothing is asked for; add --output NAME=FILE.npy or --backward LOSS --grads FILE.npz");
     }
-    let inputs = read_inputs(&args)?;
-    let (network, mut graph, weights) = network(&args, &inputs, common)?;
+    let mut inputs = read_inputs(&args)?;
+    let (network, mut graph, weights) = network(&args, &mut inputs, common)?;
     if args.train_mode {
         graph = graph.for_training()?;
     }
@@ -109,17 +109,13 @@ fn read_inputs(args: &RunArgs) -> anyhow::Result<Vec<(String, Tensor)>> {
     args.inputs.iter().map(|(name, file)| Ok((name.clone(), npy::read(file)?))).collect()
 }
 
-/// The network for inputs of these shapes, and its weights.
+/// The network for inputs of these shapes, and its weights. Inputs that it took in as it was read are taken away.
 fn network(
     args: &RunArgs,
-    inputs: &[(String, Tensor)],
+    inputs: &mut Vec<(String, Tensor)>,
     common: &Common,
 ) -> anyhow::Result<(Network, Graph, Weights)> {
     let image = inputs.iter().find_map(|(_, tensor)| <[usize; 4]>::try_from(tensor.shape().dims()).ok());
-    let is_empty = |tensor: &Tensor| tensor.data().is_empty();
-    if let Some((name, _)) = inputs.iter().find(|(_, tensor)| is_empty(tensor)) {
-        bail!("the file for input {name} holds no numbers");
-    }
     // What Keras keeps of weights depends on the network that it describes, so the two are read as one.
     let is_keras = |path: &Path| matches!(Kind::of(path), Ok(Some(Kind::Keras)));
     let together = args.weights.as_ref().filter(|file| is_keras(Path::new(&args.net)) && is_keras(file));
@@ -129,6 +125,7 @@ fn network(
         state: args.state.clone(),
         classes: None,
         leave_weights: args.backward.is_none() && !args.train_mode,
+        fed: inputs.clone(),
     };
     let named = source.find(&args.net, None).map(Network::of);
     if let Ok(network) = &named {
@@ -141,12 +138,20 @@ fn network(
         }
         (named, _) => named?,
     };
+    inputs.retain(|(name, _)| !network.has_taken(name));
+    if let Some((name, _)) = inputs.iter().find(|(_, tensor)| tensor.data().is_empty()) {
+        bail!("the file for input {name} holds no numbers");
+    }
     let mut graph = network.graph.clone();
+    let fits = |(name, tensor): &(String, Tensor)| {
+        graph.find_input(name).is_some_and(|id| graph.shape(id) == tensor.shape())
+    };
+    let fits = inputs.iter().all(fits);
     let batch = inputs.iter().find_map(|(_, tensor)| tensor.shape().first().copied());
-    if let Some(batch) = batch {
+    if let Some(batch) = batch.filter(|_| !fits) {
         graph = graph.with_batch(batch)?;
     }
-    for (name, tensor) in inputs {
+    for (name, tensor) in inputs.iter() {
         if graph.find_input(name).is_some_and(|id| graph.shape(id) != tensor.shape()) {
             graph = graph.with_input(name, tensor.shape().clone()).with_context(|| {
                 format!("input {name} cannot have the shape {} of its file", tensor.shape())

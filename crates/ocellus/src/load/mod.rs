@@ -10,6 +10,7 @@
 mod error;
 mod guess;
 mod keras;
+mod onnx;
 mod prepare;
 mod save;
 mod verify;
@@ -21,9 +22,9 @@ use std::sync::Arc;
 
 use ocellus_formats::caffe::{self, NetOptions};
 use ocellus_formats::safetensors::Stored;
-use ocellus_formats::{FormatError, Kind, Model, onnx};
+use ocellus_formats::{FormatError, Kind, Model};
 use ocellus_graph::{Graph, from_text};
-use ocellus_tensor::Weights;
+use ocellus_tensor::{Tensor, Weights};
 use ocellus_train::RunFolder;
 use ocellus_zoo as zoo;
 use serde_json::Value;
@@ -48,6 +49,9 @@ pub struct Ask {
     pub net: Option<String>,
     /// The shape of the input, `(N, C, H, W)`.
     pub input: Option<[usize; 4]>,
+    /// Numbers at hand for inputs, by name: an ONNX model takes its free sizes from them, and itself takes in those that
+    /// decide its shapes ([`Found::taken`]).
+    pub fed: Vec<(String, Tensor)>,
     /// How many classes a network of the zoo is to tell apart.
     pub classes: Option<usize>,
     /// Stages that the rules of a Caffe description ask for.
@@ -89,6 +93,8 @@ pub struct Found {
     pub file: Option<(PathBuf, Kind)>,
     /// Things worth telling the user, one sentence each.
     pub notes: Vec<String>,
+    /// Inputs of [`Ask::fed`] that became part of the network.
+    pub taken: Vec<String>,
 }
 
 impl Found {
@@ -102,6 +108,7 @@ impl Found {
             info: BTreeMap::new(),
             file: None,
             notes: Vec::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -224,7 +231,7 @@ fn from_file(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
         Kind::Native => Found::of_model(Model::load(file)?),
         Kind::Prototxt => described_by_caffe(file, ask)?,
         Kind::Text => Found::new(read_text(file)?),
-        Kind::Onnx => Found::of_model(onnx::read_file(file, &onnx_options(file, ask)?)?),
+        Kind::Onnx => onnx::open(file, ask)?,
         Kind::CaffeModel => from_caffe_weights(file, ask)?,
         Kind::Keras => keras::open(file, ask)?,
         Kind::Tensors | Kind::Npz | Kind::Torch => from_tensors(file, kind, ask)?,
@@ -248,17 +255,6 @@ fn described_by_caffe(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
         found.info.insert(BLOBS.into(), serde_json::json!(blobs).to_string());
     }
     Ok(found)
-}
-
-/// The shape that was asked for is the first input's.
-fn onnx_options(file: &Path, ask: &Ask) -> Result<onnx::ReadOptions, LoadError> {
-    let options = onnx::ReadOptions::default();
-    let Some(shape) = ask.input else { return Ok(options) };
-    let [inputs, _] = onnx::ports_of(file)?;
-    Ok(match inputs.first() {
-        Some(input) => options.shape(input.name.clone(), shape),
-        None => options,
-    })
 }
 
 fn net_options(ask: &Ask) -> NetOptions {
