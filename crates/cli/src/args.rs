@@ -117,11 +117,28 @@ impl Common {
     }
 }
 
+/// What may be said after `ocellus lr`.
+#[derive(Clone, Debug, Args)]
+pub struct LrArgs {
+    #[allow(missing_docs)]
+    #[command(subcommand)]
+    pub command: LrCommand,
+}
+
+/// What can be done about rates.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LrCommand {
+    /// Try rates from low to high, show the loss over the rate and suggest one: `ocellus train --lr-find`
+    Find(Box<train::TrainArgs>),
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a network on images (on built-in digits if none are given)
     Train(Box<train::TrainArgs>),
+    /// Find a learning rate for a training
+    Lr(LrArgs),
     /// Measure a trained network on validation or test images
     Val(val::ValArgs),
     /// Write a trained network's report: one page with numbers, curves and pictures

@@ -19,13 +19,18 @@ mod words;
 
 use std::process::ExitCode;
 
-use args::{Command, Ocellus};
+use args::{Command, LrCommand, Ocellus};
 use clap::Parser;
 
 fn main() -> ExitCode {
     let Ocellus { command, common } = Ocellus::parse();
     let done = match command {
         Command::Train(args) => commands::train::run(*args, &common),
+        Command::Lr(args) => {
+            let LrCommand::Find(mut args) = args.command;
+            args.practice.lr_find.get_or_insert(practice::LR_FIND_STEPS);
+            commands::train::run(*args, &common)
+        }
         Command::Val(args) => commands::val::run(args, &common),
         Command::Report(args) => commands::report::run(args, &common),
         Command::Compare(args) => commands::compare::run(args, &common),

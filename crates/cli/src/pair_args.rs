@@ -11,13 +11,13 @@ pub struct PairArgs {
     #[arg(long, value_enum, value_name = "NAME")]
     pub loss: Option<LossName>,
     /// Distance that images of two classes should keep [default: 1; for triplets 0.2, of squared distances]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub margin: Option<f32>,
-    /// Numbers of an embedding [default: 64; siamese_lenet: 2]
+    /// Numbers of an embedding [default: 64]
     #[arg(long, value_name = "N")]
     pub embedding: Option<usize>,
     /// How much the softmax loss of each tower's class head counts beside that of the pairs [default: 1 with joint, else no heads]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub joint_weight: Option<f32>,
     /// Whether embeddings are divided by their length [default: only with triplets]
     #[arg(long, value_name = "BOOL")]

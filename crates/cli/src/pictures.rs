@@ -20,7 +20,7 @@ pub fn pictures(paths: &[String]) -> anyhow::Result<Vec<(String, Image)>> {
             for file in spread(files.len()).map(|i| &files[i]) {
                 found.push((file.display().to_string(), Image::open(file)?));
             }
-        } else if place.is_file() && is_picture(place) {
+        } else if place.is_file() && Image::has_ending(place) {
             found.push((path.clone(), Image::open(place)?));
         } else {
             let set = Dataset::open(path, &OpenOptions::default())
@@ -37,6 +37,25 @@ pub fn pictures(paths: &[String]) -> anyhow::Result<Vec<(String, Image)>> {
     Ok(found)
 }
 
+/// The picture files that paths stand for: themselves, and all in folders, at any depth, by name.
+///
+/// Errors: a folder cannot be read, or holds no pictures.
+pub fn files(paths: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in paths {
+        if !Path::new(path).is_dir() {
+            found.push(path.into());
+            continue;
+        }
+        let files = files_in(Path::new(path))?;
+        if files.is_empty() {
+            bail!("{path}: there are no pictures in this folder; name pictures, or a folder of them");
+        }
+        found.extend(files);
+    }
+    Ok(found)
+}
+
 /// At most [`MOST`] of `count` places.
 fn spread(count: usize) -> impl Iterator<Item = usize> {
     (0..count).step_by(count.div_ceil(MOST).max(1))
@@ -49,19 +68,17 @@ fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
             std::fs::read_dir(&folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("{}: cannot be read", folder.display()))?;
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
             // A link to a folder is not followed: it may lead back here.
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 open.push(entry.path());
-            } else if is_picture(&entry.path()) {
+            } else if Image::has_ending(entry.path()) {
                 files.push(entry.path());
             }
         }
     }
     files.sort();
     Ok(files)
-}
-
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    matches!(ending.as_deref(), Some("jpg" | "jpeg" | "png"))
 }

@@ -22,13 +22,13 @@ pub struct PracticeArgs {
     #[arg(long, value_name = "EPOCHS")]
     pub patience: Option<usize>,
     /// Validate and keep an average of the weights, this share of the old kept in each step, such as 0.999
-    #[arg(long, value_name = "DECAY")]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
     pub ema: Option<f32>,
     /// Shorten all gradients together to at most this length
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub clip_norm: Option<f32>,
     /// Bring each number of the gradients between -X and X
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub clip_value: Option<f32>,
     /// How much each class counts in the loss: auto (all classes alike), or a number per class, 1,1,2.5
     #[arg(long, value_name = "auto|LIST")]
@@ -46,10 +46,10 @@ pub struct PracticeArgs {
     #[arg(long, value_name = "EPOCH,..", value_delimiter = ',')]
     pub milestones: Vec<f64>,
     /// What step, multi-step, plateau and (per epoch) exponential multiply the rate by; how soon inverse falls
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub gamma: Option<f64>,
     /// Power of polynomial and inverse
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub power: Option<f64>,
     /// What products are computed with; weights, sums, statistics and updates are f32 in any case [default: f32]
     #[arg(long, value_enum, value_name = "NAME", conflicts_with = "solver")]
@@ -62,6 +62,9 @@ pub struct PracticeArgs {
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100")]
     pub lr_find: Option<usize>,
 }
+
+/// Steps of a search for a learning rate, unless told.
+pub const LR_FIND_STEPS: usize = 100;
 
 /// Options for what begins with a trained network.
 #[derive(Clone, Debug, Default, Args)]
@@ -84,16 +87,16 @@ pub struct FineArgs {
 #[command(next_help_heading = "Augmentation")]
 pub struct AugmentArgs {
     /// Blend each image, and its target, with another; the shares are drawn from Beta(ALPHA, ALPHA)
-    #[arg(long, value_name = "ALPHA", num_args = 0..=1, default_missing_value = "0.2")]
+    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true, num_args = 0..=1, default_missing_value = "0.2")]
     pub mixup: Option<f32>,
     /// Paste a box of another image into each; with --mixup, one or the other
-    #[arg(long, value_name = "ALPHA", num_args = 0..=1, default_missing_value = "1")]
+    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true, num_args = 0..=1, default_missing_value = "1")]
     pub cutmix: Option<f32>,
     /// Change brightness, contrast, saturation (by up to X) and hue (of a full turn): 0.4 or 0.4,0.4,0.4,0.1
     #[arg(long, value_name = "X,..", value_delimiter = ',')]
     pub color_jitter: Vec<f32>,
     /// Turn by up to this many degrees each way
-    #[arg(long, value_name = "DEGREES")]
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
     pub rotate: Option<f32>,
     /// Share of the images that lose a rectangle
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.25")]

@@ -49,6 +49,16 @@ pub fn percent(share: f64) -> String {
     format!("{:.1}%", 100.0 * share)
 }
 
+/// `1 class`, `3 classes`, `2 images`.
+pub fn count(number: usize, what: &str) -> String {
+    let ending = match number {
+        1 => "",
+        _ if what.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{number} {what}{ending}")
+}
+
 /// How this program was called, so that what is printed as "next" can be typed.
 pub fn program() -> String {
     let first = std::env::args().next().unwrap_or_default();
@@ -62,6 +72,14 @@ pub fn quoted(word: &str) -> String {
         return word.to_string();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A cell of a CSV file (RFC 4180).
+pub fn cell(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -179,3 +179,34 @@ fn a_reader_who_leaves_is_no_failure() {
     let done = Done::of(shell.arg("-c").arg(script).current_dir(place.path(".")).output().unwrap());
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{}", done.out);
 }
+
+#[test]
+fn numbers_below_zero_are_refused_by_name() {
+    let place = Place::new();
+    for (option, told) in [("--lr -1", "-1"), ("--weight-decay -1", "-1"), ("--clip-norm -2", "--clip-norm -2"), ("--mixup -1", "-1")] {
+        let refusal = place.refusal(&format!("train {option}"));
+        assert!(refusal.contains(told) && !refusal.contains("unexpected argument"), "{option}: {refusal}");
+    }
+}
+
+#[test]
+fn what_cannot_be_learned_is_told_before_it_is_tried() {
+    let place = Place::new();
+    place.pictures("one", 1, 10);
+    place.pictures("two", 2, 10);
+    let words = "--model lenet --size 28 --epochs 1 --batch 4";
+    assert!(place.ok(&format!("train one {words}")).err.contains("class0 is the only class"));
+    let done = place.ok(&format!("train two {words} --freeze trunk --out run"));
+    assert!(done.err.contains("--freeze holds random weights back"), "{}", done.err);
+    let done = place.ok("train two --weights run/best.safetensors --freeze trunk --epochs 1 --batch 4");
+    assert!(!done.err.contains("random weights"), "{}", done.err);
+}
+
+#[test]
+fn a_rate_is_found_by_a_command_of_its_own() {
+    let place = Place::new();
+    place.pictures("two", 2, 10);
+    let words = "two --model lenet --size 28 --batch 4";
+    let found = place.ok(&format!("lr find {words} --json")).json();
+    assert_eq!(found, place.ok(&format!("train {words} --lr-find --json")).json());
+}

@@ -50,7 +50,7 @@ fn a_check_says_what_is_wrong_and_writes_what_to_leave_out() {
         "2 classes, 13 training and 4 validation",
         "damaged images: 1",
         "train sizes: 16x16 (12)",
-        "both train and validate",
+        "both in train and in val",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -76,12 +76,43 @@ fn a_crop_that_loses_pixels_is_told() {
 }
 
 #[test]
+fn a_check_says_what_is_missing() {
+    let place = Place::new();
+    place.pictures("one", 1, 6);
+    assert!(place.ok("data check one").out.contains("class0 is the only class"));
+    place.pictures("single", 2, 1);
+    assert!(place.ok("data check single").out.contains("no images to validate with"));
+    place.pictures("parts/train", 3, 4);
+    place.pictures("parts/val", 2, 2);
+    let text = place.ok("data check parts").out;
+    assert!(text.contains("1 class without images to validate with: class2"), "{text}");
+}
+
+#[test]
+fn folders_of_pictures_are_classified_into_a_table() {
+    let place = Place::new();
+    place.pictures("photos", 2, 6);
+    place.ok("train photos --model lenet --size 28 --epochs 1 --batch 4 --out run");
+    let done = place.ok("predict run photos --topk 1 --csv guesses.csv --explain=why");
+    let table = fs::read_to_string(place.path("guesses.csv")).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (13, "image,class,probability"));
+    assert!(lines[1].starts_with("photos/class0/") && lines[12].starts_with("photos/class1/"), "{table}");
+    assert_eq!(done.out.lines().filter(|line| line.starts_with("photos/")).count(), 12);
+    // Pictures of one name in two folders do not write over each other's maps.
+    assert_eq!(fs::read_dir(place.path("why")).unwrap().count(), 12);
+    fs::create_dir(place.path("none")).unwrap();
+    assert!(place.refusal("predict run none").contains("no pictures"));
+}
+
+#[test]
 fn databases_train() {
     let place = Place::new();
     place.pictures("photos", 3, 10);
     place.ok("convert photos all.lmdb");
     let report = place.ok("data check all.lmdb --json").json();
     assert_eq!((&report["images"], report["classes"].as_array().unwrap().len()), (&30.into(), 3));
+    assert_eq!(report["classes"][2]["class"], "class2");
     place.ok("train all.lmdb --model lenet --size 28 --epochs 1 --batch 8");
 }
 
@@ -99,7 +130,11 @@ fn layers_and_topics_are_explained_in_numbers() {
     assert!(place.ok("explain").out.contains("receptive-field"));
     assert!(place.ok("explain padding lenet").out.contains("from a corner"));
     assert!(place.refusal("explain resnet50 fcc").contains("its layers are"));
-    assert!(place.refusal("explain botleneck").contains("botleneck"));
+    assert!(place.refusal("explain botleneck").contains("did you mean bottleneck?"));
+    assert!(place.refusal("explain pading lenet").contains("did you mean padding?"));
+    assert!(place.ok("explain Receptive_Field lenet").out.contains("what each layer"));
+    // Layers are also known by their tensors' names in checkpoints.
+    assert!(place.ok("explain vgg16 classifier.6").out.starts_with("fc8"));
     place.ok("convert lenet five.txt --classes 5");
     assert!(place.refusal("summary five.txt --classes 3").contains("five.txt"));
 }

@@ -22,6 +22,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::error::{DataError, DecodeError};
 use crate::image::Image;
+use crate::palette_tiff::Indexed;
 
 /// The largest image, in pixels.
 const MAX_PIXELS: u64 = 64 << 20;
@@ -74,12 +75,22 @@ pub(crate) fn decode(bytes: &[u8], name: &str) -> Result<Image, DecodeError> {
 
 /// GIF (its first frame), WebP, BMP, TIFF (its first page) and the PNM family.
 fn decode_other(bytes: &[u8]) -> Result<Image, String> {
+    if let Some(indexed) = Indexed::find(bytes) {
+        let image = decode_known(&indexed.grey)?;
+        let of_one = image.channels == 1;
+        let indices = of_one.then_some(&image.pixels).ok_or("its colours are no indices; save it as RGB")?;
+        return Ok(Image { channels: 3, pixels: indexed.look_up(indices), ..image });
+    }
+    decode_known(bytes)
+}
+
+fn decode_known(bytes: &[u8]) -> Result<Image, String> {
     let format = image::guess_format(bytes).map_err(|_| describe_other(bytes).to_owned())?;
     let mut reader = image::ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_PIXELS * 8 + (64 << 20));
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|e| one_line(&e))?;
+    let mut decoder = reader.into_decoder().map_err(|e| plain(&e))?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
     if bytes.len() as u64 * MOST_PIXELS_A_BYTE < u64::from(width) * u64::from(height) {
@@ -88,7 +99,7 @@ fn decode_other(bytes: &[u8]) -> Result<Image, String> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let grey =
         matches!(decoder.color_type(), ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16);
-    let decoded = DynamicImage::from_decoder(decoder).map_err(|e| one_line(&e))?;
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|e| plain(&e))?;
     let (channels, pixels) = flatten(decoded, grey);
     upright(Image { width, height, channels, pixels }, orientation)
 }
@@ -180,7 +191,7 @@ fn decode_png(bytes: &[u8]) -> Result<Image, String> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_PIXELS * 8 + (64 << 20));
     let mut decoder =
-        image::codecs::png::PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(|e| one_line(&e))?;
+        image::codecs::png::PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(|e| plain(&e))?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
     // Deflate packs at most 1032 to 1, so a tiny file that claims to be huge is a lie. (One bit a pixel
@@ -191,7 +202,7 @@ fn decode_png(bytes: &[u8]) -> Result<Image, String> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let grey =
         matches!(decoder.color_type(), ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16);
-    let decoded = DynamicImage::from_decoder(decoder).map_err(|e| one_line(&e))?;
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|e| plain(&e))?;
     let (channels, pixels) = flatten(decoded, grey);
     upright(Image { width, height, channels, pixels }, orientation)
 }
@@ -231,6 +242,10 @@ fn upright(image: Image, orientation: Orientation) -> Result<Image, String> {
     };
     whole.apply_orientation(orientation);
     Ok(Image { width: whole.width(), height: whole.height(), channels, pixels: whole.into_bytes() })
+}
+
+fn plain(error: &image::ImageError) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn one_line(error: &dyn std::fmt::Debug) -> String {

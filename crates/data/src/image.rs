@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::decode;
+use crate::sources::input::is_image_name;
 use crate::error::{DataError, DecodeError};
 
 /// A decoded image of 8-bit pixels.
@@ -40,6 +41,16 @@ impl Image {
         let path = path.as_ref();
         let bytes = decode::read_limited(path)?;
         Ok(Self::decode(&bytes, &path.display().to_string())?)
+    }
+
+    /// Whether a file's name ends as those of images do that [`Image::open`] knows.
+    ///
+    /// ```
+    /// use ocellus_data::Image;
+    /// assert!(Image::has_ending("a/Cat.JPEG") && !Image::has_ending("notes.txt"));
+    /// ```
+    pub fn has_ending(path: impl AsRef<Path>) -> bool {
+        is_image_name(&path.as_ref().to_string_lossy())
     }
 
     /// Decodes a JPEG, PNG, GIF (its first frame), WebP, BMP, TIFF (its first page) or PNM, told apart by content and not

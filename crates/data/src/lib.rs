@@ -17,6 +17,7 @@ mod decode;
 mod error;
 mod image;
 mod loader;
+mod palette_tiff;
 mod preprocess;
 mod rng;
 mod sampler;

@@ -265,3 +265,83 @@ fn a_check_finds_copies_relatives_and_damage() {
     assert_eq!(gone.len(), 2, "{gone:?}");
     assert!(gone.contains(&"train/a/2.png"));
 }
+
+#[test]
+fn shards_labelled_by_texts_and_shards_without_labels() {
+    let temp = tempfile::tempdir().unwrap();
+    let texts = |count: usize, text: &'static str| -> Vec<_> {
+        (0..count).map(|i| (format!("{i:05}"), "txt", if i % 2 == 0 { "apple\n" } else { text })).collect()
+    };
+    write(temp.path(), "t/train-000.tar", &shard(&texts(6, "pear")));
+    write(temp.path(), "t/val-000.tar", &shard(&texts(4, "pear")));
+    let set = open(&temp.path().join("t"));
+    assert_eq!(set.classes().as_ref(), ["apple", "pear"]);
+    assert_eq!((set.train.len(), set.val.len(), set.drawn), (6, 4, false));
+
+    let refusal = |path: &str| {
+        Dataset::open(temp.path().join(path), &OpenOptions::default()).unwrap_err().to_string()
+    };
+    // Captions are no classes.
+    let captions: Vec<String> = (0..60).map(|i| format!("photograph {i} of a harbour")).collect();
+    let samples: Vec<_> =
+        captions.iter().enumerate().map(|(i, text)| (format!("{i:05}"), "txt", text.as_str())).collect();
+    write(temp.path(), "captions.tar", &shard(&samples));
+    assert!(refusal("captions.tar").contains("60 different labels"), "{}", refusal("captions.tar"));
+    // A shard is no class.
+    write(temp.path(), "bare/train-000.tar", &shard(&[("00000".into(), "xml", "<a/>")]));
+    write(temp.path(), "bare/train-001.tar", &shard(&[("00001".into(), "xml", "<a/>")]));
+    assert!(refusal("bare").contains("00000.cls"), "{}", refusal("bare"));
+}
+
+#[test]
+fn images_without_an_ending_are_known_by_their_content() {
+    let temp = tempfile::tempdir().unwrap();
+    for (class, i) in [("a", 0), ("a", 1), ("b", 2), ("b", 3)] {
+        write(temp.path(), &format!("set/{class}/9f86d08{i}"), &png(i));
+    }
+    write(temp.path(), "set/a/LICENSE", b"None of this is an image.");
+    let set = open(&temp.path().join("set"));
+    assert_eq!(set.train.len() + set.val.len(), 4);
+    assert!(set.notes.iter().any(|note| note.contains("LICENSE")), "{:?}", set.notes);
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_dir_all("set", temp.path().join("set")).unwrap();
+    write(temp.path(), "set.tar", &builder.into_inner().unwrap());
+    let packed = open(&temp.path().join("set.tar"));
+    assert_eq!(packed.split_lists(), set.split_lists());
+    assert_eq!(packed.train.image(0).unwrap(), set.train.image(0).unwrap());
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_links_upwards_and_folders_of_the_system_do_no_harm() {
+    let temp = tempfile::tempdir().unwrap();
+    write_classes(temp.path(), "", &["a", "b"], 4);
+    std::os::unix::fs::symlink(temp.path(), temp.path().join("a/loop")).unwrap();
+    std::os::unix::fs::symlink(temp.path().join("b/000.jpg"), temp.path().join("a/linked.jpg")).unwrap();
+    write(temp.path(), "@eaDir/a/000.jpg", b"a thumbnail");
+    let made = std::process::Command::new("mkfifo").arg(temp.path().join("a/pipe.jpg")).status();
+    assert!(made.unwrap().success());
+    let set = open(temp.path());
+    assert_eq!(set.train.len() + set.val.len(), 9);
+    assert!(set.notes.iter().any(|note| note.contains("were not used: 2")), "{:?}", set.notes);
+}
+
+#[test]
+fn what_is_beside_the_parts_that_are_used_is_told() {
+    let temp = tempfile::tempdir().unwrap();
+    for (part, count) in [("train/", 3), ("valid/", 2), ("test/", 1)] {
+        write_classes(temp.path(), part, &["a", "b"], count);
+    }
+    let set = open(temp.path());
+    assert_eq!((set.train.len(), set.val.len()), (6, 4));
+    let note = "test: 2 images were left for later, since valid validates";
+    assert!(set.notes.iter().any(|n| n.ends_with(note)) && set.notes.len() == 1, "{:?}", set.notes);
+    for (name, title) in [("cifar-10-batches-py/data_batch_1", "CIFAR-10 "), ("cifar-100-python/meta", "CIFAR-100 ")] {
+        let folder = name.split('/').next().unwrap();
+        write(temp.path(), &format!("{folder}/train"), b"\x80\x02}q\x01");
+        write(temp.path(), &format!("{folder}/test"), b"\x80\x02}q\x01");
+        write(temp.path(), name, b"\x80\x02}q\x01");
+        let fault = Dataset::open(temp.path().join(folder), &OpenOptions::default()).unwrap_err().to_string();
+        assert!(fault.contains(title) && fault.contains("binary version"), "{fault}");
+    }
+}

@@ -60,16 +60,42 @@ pub fn to_lmdb(splits: &[&Split], entries: &Entries, path: &Path) -> Result<u64,
     let written = lmdb::write(path, items);
     match (written, fault) {
         (_, Some(fault)) => Err(fault),
-        (written, None) => Ok(written?),
+        (Err(cause), None) => Err(cause.into()),
+        (Ok(written), None) => {
+            if !entries.pairs {
+                name_classes(splits, path)?;
+            }
+            Ok(written)
+        }
     }
 }
 
-/// Writes each entry of the database at `path` as a PNG into `folder/CLASS/`; classes without a name are called by their
-/// number. Gives the number of images.
+/// The list in a database's folder that says what its labels are called. Caffe does not look at it.
+const CLASS_LIST: &str = "classes.txt";
+
+fn name_classes(splits: &[&Split], path: &Path) -> Result<(), LoadError> {
+    let Some(classes) = splits.first().map(|split| split.classes()) else { return Ok(()) };
+    if classes.iter().enumerate().all(|(label, name)| *name == label.to_string()) {
+        return Ok(());
+    }
+    let text: String = classes.iter().map(|name| format!("{name}\n")).collect();
+    Ok(write_atomically(path.join(CLASS_LIST), |out| out.write_all(text.as_bytes()))?)
+}
+
+/// What the list in the folder of the database calls its labels; nothing without one.
+fn listed_classes(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path.join(CLASS_LIST)).unwrap_or_default();
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+/// Writes each entry of the database at `path` as a PNG into `folder/CLASS/`; classes are called as `classes` says, or else
+/// as the database's own list, or else by their number. Gives the number of images.
 ///
 /// Errors: the database is damaged, an entry is no image of 1 or 3 channels, a file cannot be written.
 pub fn from_lmdb(path: &Path, folder: &Path, classes: &[String]) -> Result<u64, LoadError> {
     let lmdb = Lmdb::open(path)?;
+    let listed = if classes.is_empty() { listed_classes(path) } else { Vec::new() };
+    let classes = if classes.is_empty() { &listed } else { classes };
     for number in 0..lmdb.len() {
         let (key, value) = lmdb.entry(number)?;
         let name = format!("{}, entry {}", path.display(), String::from_utf8_lossy(&key));
@@ -128,6 +154,11 @@ impl Reader {
         let (sizes, planes) = match &mut self.resizer {
             Some(resizer) => resized(resizer, &image)?,
             None => planes(&image),
+        };
+        // Among colours a grey image is one whose channels agree.
+        let (sizes, planes) = match (self.sizes, sizes) {
+            (Some([3, ..]), [1, height, width]) => ([3, height, width], planes.repeat(3)),
+            _ => (sizes, planes),
         };
         match self.sizes {
             Some(first) if first != sizes => {
@@ -242,6 +273,24 @@ mod tests {
             all
         };
         assert_eq!(pixels(&set), pixels(&again));
+        let named = place.path().join("named");
+        from_lmdb(&lmdb, &named, &[]).unwrap();
+        assert!(named.join("cat").is_dir() && named.join("dog").is_dir(), "the database kept its classes' names");
+    }
+
+    #[test]
+    fn grey_images_join_coloured_ones() {
+        let place = tempfile::tempdir().unwrap();
+        pictures(&place.path().join("photos"));
+        let grey = Image { width: 4, height: 3, channels: 1, pixels: vec![77; 12] };
+        grey.save_png(place.path().join("photos/dog/grey.png")).unwrap();
+        let set = Dataset::open(place.path().join("photos"), &OpenOptions::default()).unwrap();
+        let lmdb = place.path().join("lmdb");
+        to_lmdb(&[&set.train, &set.val], &Entries::default(), &lmdb).unwrap();
+        let open = Lmdb::open(&lmdb).unwrap();
+        let last = (0..open.len()).map(|i| Datum::decode(&open.entry(i).unwrap().1, "d").unwrap());
+        let is_grey = |datum: &Datum| matches!(&datum.pixels, Pixels::Bytes(bytes) if bytes[..] == [77; 36]);
+        assert_eq!(last.filter(is_grey).count(), 1);
     }
 
     #[test]

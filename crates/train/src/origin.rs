@@ -9,7 +9,7 @@ use ocellus_tensor::Weights;
 use ocellus_zoo as zoo;
 
 use crate::TrainError;
-use crate::pairs::Pairs;
+use crate::pairs::{EMBEDDING_WIDTH, Pairs};
 use crate::predict::preprocess_of;
 use crate::towers::tower;
 use crate::validate::{OUTPUT, with_scores};
@@ -48,6 +48,11 @@ impl Origin {
         }
     }
 
+    /// Whether it brings weights that were trained.
+    pub fn has_weights(&self) -> bool {
+        matches!(self, Origin::Model(..))
+    }
+
     /// Channels of its input, if those are fixed.
     pub fn channels(&self) -> Option<usize> {
         match self {
@@ -80,7 +85,9 @@ impl Origin {
     /// What it was described to learn of pairs or triplets, if it was.
     pub fn pairs(&self) -> Option<Pairs> {
         match self {
-            Origin::Zoo(name) => Pairs::of_network(&zoo::build(name, &zoo::Options::default()).ok()?),
+            // Its embedding is as wide as is asked for; on the plane, as it was published, digits crowd.
+            Origin::Zoo(name) => Pairs::of_network(&zoo::build(name, &zoo::Options::default()).ok()?)
+                .map(|own| Pairs { embedding: EMBEDDING_WIDTH, ..own }),
             Origin::Text(_, graph) => Pairs::of_network(graph),
             Origin::Model(..) => None,
         }

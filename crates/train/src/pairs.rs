@@ -15,7 +15,7 @@ use crate::TrainError;
 use crate::validate::OUTPUT;
 
 /// Numbers of an embedding unless told otherwise.
-const EMBEDDING_WIDTH: usize = 64;
+pub(crate) const EMBEDDING_WIDTH: usize = 64;
 /// The most numbers of an embedding.
 const WIDEST: usize = 1 << 16;
 

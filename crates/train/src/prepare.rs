@@ -170,6 +170,10 @@ impl Prepared {
         }
         let mut images = images;
         images.notes.extend(crop_note(&config.preprocess, &images.train));
+        images.notes.extend(untrained_note(&config.practice, start.has_weights()));
+        if let ([only], None) = (&images.train.classes()[..], pairs) {
+            images.notes.push(format!("{only} is the only class: there is nothing to tell apart"));
+        }
         Prepared::checked(config, images, net, Some(facts))
     }
 
@@ -274,6 +278,16 @@ fn resolve(
 }
 
 /// The share of the recipe's rate where several losses pull at the same embedding.
+/// What is frozen, or learns slowly, should have learned something before.
+fn untrained_note(practice: &Practice, has_weights: bool) -> Option<String> {
+    let option = match (practice.freeze.is_empty(), practice.trunk_lr) {
+        (false, _) => "--freeze",
+        (true, Some(share)) if share < 1.0 => "--trunk-lr",
+        _ => return None,
+    };
+    (!has_weights).then(|| format!("{option} holds random weights back; begin with trained ones: --weights FILE"))
+}
+
 fn joint_share(choices: &Choices, pairs: Option<Pairs>) -> f64 {
     let is_joint = pairs.is_some_and(|pairs| pairs.joint_weight.is_some());
     if is_joint && choices.lr.is_none() { recipe::JOINT_SHARE } else { 1.0 }

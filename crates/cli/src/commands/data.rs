@@ -100,9 +100,9 @@ pub fn run(args: DataCommandArgs, common: &Common) -> anyhow::Result<()> {
 fn print(set: &Dataset, report: &DataReport, args: &CheckArgs) {
     let [train, val] = [0, 1].map(|part| report.parts.get(part).cloned().unwrap_or_default());
     console::say(&format!(
-        "{}: {} classes, {} training and {} validation images{}",
+        "{}: {}, {} training and {} validation images{}",
         args.data,
-        set.classes().len(),
+        words::count(set.classes().len(), "class"),
         train.images,
         val.images,
         if set.drawn { " (divided by seed)" } else { "" }
@@ -127,7 +127,7 @@ fn print(set: &Dataset, report: &DataReport, args: &CheckArgs) {
     };
     section("almost the same in train and val", across.len(), args.show, |i| show(across[i]));
     section("almost the same within a part", within.len(), args.show, |i| show(within[i]));
-    verdict(report, args);
+    verdict(set, report, args);
 }
 
 fn labels_differ(differ: bool) -> &'static str {
@@ -190,19 +190,44 @@ fn section(title: &str, count: usize, show: usize, line: impl Fn(usize) -> Strin
     }
 }
 
-/// What to do about it, a line each.
-fn verdict(report: &DataReport, args: &CheckArgs) {
+/// What training or validation needs and is not there.
+fn missing(set: &Dataset, report: &DataReport) -> Vec<String> {
     let mut advice = Vec::new();
+    if let [only] = &set.classes()[..] {
+        advice.push(format!(
+            "{only} is the only class: there is nothing to tell apart; give the folder in which several class folders lie"
+        ));
+    }
+    for (part, verb) in report.parts.iter().zip(["learn", "validate"]) {
+        let without: Vec<&str> =
+            set.classes().iter().zip(&part.classes).filter(|(_, n)| **n == 0).map(|(c, _)| c.as_str()).collect();
+        if part.images == 0 {
+            advice.push(format!("there are no images to {verb} with"));
+        } else if !without.is_empty() {
+            const MOST: usize = 5;
+            let more = if without.len() > MOST { ", ..." } else { "" };
+            let named = without.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
+            let many = words::count(without.len(), "class");
+            advice.push(format!("{many} without images to {verb} with: {named}{more}"));
+        }
+    }
+    advice
+}
+
+/// What to do about it, a line each.
+fn verdict(set: &Dataset, report: &DataReport, args: &CheckArgs) {
+    let mut advice = missing(set, report);
     let leaks = report.duplicates.iter().filter(|g| g.across).count()
         + report.near_duplicates.iter().filter(|p| p.across).count();
     if leaks > 0 {
         advice.push(format!(
-            "{leaks} pictures both train and validate: validation will look better than it is"
+            "{} both in train and in val: validation will look better than it is",
+            words::count(leaks, "picture")
         ));
     }
     let torn = report.duplicates.iter().filter(|g| g.classes_differ).count();
     if torn > 0 {
-        advice.push(format!("{torn} pictures have more than one label: one of them is wrong"));
+        advice.push(format!("{} with more than one label: one of them is wrong", words::count(torn, "picture")));
     }
     if let Some(ratio) = report.imbalance().filter(|&ratio| ratio >= 3.0) {
         advice.push(format!(

@@ -14,9 +14,9 @@ use ocellus::{Model, Tensor};
 use crate::args::Common;
 use crate::commands::pairs::embedded;
 use crate::commands::val::{self, Wanted};
-use crate::console;
 use crate::data_args::DataArgs;
 use crate::network::{PrepareArgs, SourceArgs};
+use crate::{console, words};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -134,19 +134,11 @@ fn table(embeddings: &Embeddings, split: &Arc<Split>, with_numbers: bool) -> Str
     }
     out.push('\n');
     for (index, sample) in split.samples().iter().enumerate() {
-        let _ = write!(out, "{},{}", cell(&sample.name), cell(&split.classes()[sample.class as usize]));
+        let _ = write!(out, "{},{}", words::cell(&sample.name), words::cell(&split.classes()[sample.class as usize]));
         for x in &embeddings.row(index)[..columns] {
             let _ = write!(out, ",{x}");
         }
         out.push('\n');
     }
     out
-}
-
-/// A cell of a CSV file (RFC 4180).
-fn cell(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use clap::Args;
-use ocellus::explain::{Explanation, TOPICS, layer, topic};
+use ocellus::explain::{Explanation, TOPICS, find_topic, layer, nearest_topic, topic};
 
 use crate::args::Common;
 use crate::console;
@@ -36,9 +36,20 @@ pub struct ExplainArgs {
 /// Explains.
 pub fn run(args: ExplainArgs, common: &Common) -> anyhow::Result<()> {
     let source = SourceArgs { classes: args.classes.map(|n| n as usize), ..SourceArgs::default() };
-    let find = |word: &str| -> anyhow::Result<_> { Ok(source.find(word, args.input)?.graph) };
+    let find = |word: &str| -> anyhow::Result<_> {
+        match source.find(word, args.input) {
+            Ok(found) => Ok(found.graph),
+            Err(fault) => match nearest_topic(word) {
+                Some(topic) => bail!("{word} is neither a topic nor a network; did you mean {topic}?"),
+                None => Err(fault),
+            },
+        }
+    };
     let usual = |word: &str| TOPICS.iter().find(|(name, ..)| *name == word).map(|(.., net)| *net);
-    let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = args.words.iter().map(String::as_str).collect();
+    if let Some((first, topic)) = words.first_mut().and_then(|first| find_topic(first).map(|topic| (first, topic))) {
+        *first = topic;
+    }
     let told = match words[..] {
         [] => return list(common),
         [word] => match usual(word) {

@@ -42,7 +42,7 @@ Examples:
   ocellus train mnist/ --model lenet --loss joint --embedding 32     the same, and what they are called
   ocellus train --model gate.txt                    a network described in a file (ocellus convert NET gate.txt writes one)
   ocellus train photos/ --model resnet18 --precision bf16     quicker on processors with AVX512-BF16
-  ocellus train --lr-find                           which learning rate?
+  ocellus train --lr-find                           which learning rate? (also: ocellus lr find)
   ocellus train --solver lenet_solver.prototxt --root caffe/     as Caffe would, data and networks under caffe/
   ocellus train --solver lenet_solver.prototxt --resume lenet_iter_5000.solverstate
 
@@ -70,7 +70,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "K")]
     pub accumulate: Option<usize>,
     /// Highest learning rate [default: by optimizer, batch and network]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// What updates the weights [default: muon for small images with BatchNorm, else sgd]
     #[arg(long, alias = "optimiser", value_enum, value_name = "NAME")]
@@ -79,13 +79,13 @@ pub struct TrainArgs {
     #[arg(long, value_enum, value_name = "NAME")]
     pub schedule: Option<ScheduleName>,
     /// Weight decay [default: 0.0005 for sgd, 0.01 for adamw, 0.02 for muon]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub weight_decay: Option<f32>,
     /// Momentum of sgd and muon [default: 0.9 and 0.95]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub momentum: Option<f32>,
     /// Share of each target spread evenly over the classes [default: 0.1 for small images with BatchNorm, 0.05 for large ones, else 0]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub label_smoothing: Option<f32>,
     /// Height and width of the network's input, in pixels [default: small images' own, else the network's]
     #[arg(long, value_name = "PIXELS")]
@@ -100,7 +100,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub no_augment: bool,
     /// Share of the images that validate, where the data does not say [default: 0.2]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub val_fraction: Option<f64>,
     /// Run folder to make [default: runs/train, runs/train2, ...]
     #[arg(long, value_name = "RUN")]

@@ -22,6 +22,8 @@ pub(crate) struct Contents {
     pub(crate) bytes_in_memory: u64,
 }
 
+/// Enough of a member to tell an image.
+const HEAD: u64 = 16;
 /// The longest label that stands beside an image, in bytes.
 const MAX_LABEL_BYTES: u64 = 1 << 20;
 
@@ -84,15 +86,20 @@ impl MemberFault {
 }
 
 fn take_member(
-    member: impl Read,
+    mut member: impl Read,
     name: String,
     left: &mut u64,
     contents: &mut Contents,
 ) -> Result<(), MemberFault> {
     let file_name = input::file_name(Path::new(&name));
-    let is_image = input::is_image_name(&file_name);
     let is_list = file_name == "classes.txt";
-    if shards::is_label(&file_name) {
+    let mut head = Vec::new();
+    if Path::new(&file_name).extension().is_none() {
+        member.by_ref().take(HEAD).read_to_end(&mut head).map_err(MemberFault::Read)?;
+    }
+    let is_image = input::is_image_name(&file_name) || input::is_nameless_image(&file_name, &head);
+    let member = head.as_slice().chain(member);
+    if shards::is_label(&name.to_lowercase()) && !is_list {
         let mut bytes = Vec::new();
         member.take(MAX_LABEL_BYTES).read_to_end(&mut bytes).map_err(MemberFault::Read)?;
         *left = left.checked_sub(bytes.len() as u64).ok_or(MemberFault::TooMuch)?;

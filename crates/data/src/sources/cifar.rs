@@ -81,6 +81,21 @@ pub(crate) fn present(files: &[DataFile]) -> bool {
     has(is_train_batch) || has(is_test_batch) || has(is_train_100) || has(is_test_100)
 }
 
+/// Refuses the versions for Python, which hold objects of that language; `names` are files beside one another.
+pub(crate) fn refuse_pickles<'a>(
+    place: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> Result<(), DataError> {
+    let has = |wanted: &str| names.clone().any(|name| name.rsplit('/').next() == Some(wanted));
+    let of_10 = has("data_batch_1") || has("test_batch");
+    if !of_10 && !(has("train") && has("test") && has("meta")) {
+        return Ok(());
+    }
+    let (title, file) = if of_10 { ("CIFAR-10", "cifar-10-binary.tar.gz") } else { ("CIFAR-100", "cifar-100-binary.tar.gz") };
+    let reason = format!("is {title} as Python objects; give the binary version, {file} from the same page");
+    Err(DataError::malformed(place, reason))
+}
+
 /// Reads `data_batch_*.bin` (CIFAR-100: `train.bin`) for training and `test_batch.bin` (`test.bin`) for validation.
 pub(crate) fn open(files: &[DataFile]) -> Result<Dataset, DataError> {
     let of_10 = files.iter().any(|f| is_train_batch(&f.name) || is_test_batch(&f.name));

@@ -148,7 +148,14 @@ pub(crate) fn is_image_name(name: &str) -> bool {
     )
 }
 
-/// Hidden files (`.DS_Store`, `._photo.jpg`) and macOS resource folders are no data.
+/// Whether a file without an ending begins as an image does: photographs are also called by their hashes alone.
+pub(crate) fn is_nameless_image(name: &str, head: &[u8]) -> bool {
+    Path::new(name).extension().is_none() && image::guess_format(head).is_ok()
+}
+
+/// Hidden files (`.DS_Store`, `._photo.jpg`) and what systems leave in folders are no data.
 pub(crate) fn is_hidden(component: &str) -> bool {
-    component.starts_with('.') || component == "__MACOSX"
+    const OF_SYSTEMS: [&str; 6] =
+        ["__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information"];
+    component.starts_with('.') || OF_SYSTEMS.contains(&component)
 }

@@ -288,7 +288,7 @@ fn arrange_parts(
         train: Split::new("train", names.clone(), train_samples),
         val: Split::new("val", names, val_samples),
         drawn: false,
-        notes: notes(&listing, used),
+        notes: notes(&listing, root, used),
     })
 }
 
@@ -302,7 +302,7 @@ fn arrange_flat(
     let part = listing.part(prefix);
     let classes = find_classes(&listing, root, &part)?;
     let samples = take_samples(&mut listing, root, &part, &classes)?;
-    let notes = notes(&listing, samples.len());
+    let notes = notes(&listing, root, samples.len());
     let names: Arc<[String]> = classes.0.into();
     let chosen = draw_validation(&samples, names.len(), options.val_fraction, options.seed);
     let (val, train): (Vec<_>, Vec<_>) = samples.into_iter().zip(chosen).partition(|(_, val)| *val);
@@ -316,9 +316,25 @@ fn arrange_flat(
 }
 
 /// What was passed over.
-fn notes(listing: &Listing, used: usize) -> Vec<String> {
+fn notes(listing: &Listing, root: &str, used: usize) -> Vec<String> {
     let mut notes = Vec::new();
-    let unused = listing.files.len() - used;
+    let mut unused = listing.files.len() - used;
+    // Beside train/ and val/ stands test/: it is kept for the end.
+    let is_divided = find_name(&listing.children(root), &TRAIN_NAMES).is_some();
+    let parts: Vec<String> = VAL_NAMES
+        .iter()
+        .filter_map(|name| find_name(&listing.children(root), &[name]))
+        .filter(|_| is_divided)
+        .collect();
+    for part in parts.iter().skip(1) {
+        let prefix = format!("{root}{part}/");
+        let inside = listing.files.iter().filter(|(path, _)| path.starts_with(&prefix)).count();
+        unused = unused.saturating_sub(inside);
+        if inside > 0 {
+            let place = listing.display(&prefix);
+            notes.push(format!("{place}: {inside} images were left for later, since {} validates", parts[0]));
+        }
+    }
     if unused > 0 {
         notes.push(format!("{}: {unused} images outside the class folders were not used", listing.place));
     }

@@ -34,6 +34,9 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError>
         return cifar::open(&files);
     }
     let listing = folder::list(path)?;
+    if listing.files.is_empty() {
+        cifar::refuse_pickles(&listing.place, listing.others.iter().map(String::as_str))?;
+    }
     if listing.files.is_empty() || table::named_after_parts(&files).len() > 1 {
         let tables = table::named_after_parts(&files);
         if !tables.is_empty() {
@@ -83,6 +86,8 @@ fn open_archive(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError
         if cifar::present(&contents.data_files) {
             return cifar::open(&contents.data_files);
         }
+        let listing = &contents.listing;
+        cifar::refuse_pickles(&listing.place, listing.others.iter().map(String::as_str))?;
     }
     if shards::has_labels(&contents.listing) {
         return shards::open_single(path, contents, options);

@@ -3,11 +3,12 @@
 //! ```text
 //! 000017.jpg  000017.cls      the label as a word or a number
 //! 000018.jpg  000018.json     the label under "label", "cls", "class", ...
+//! 000019.jpg  000019.txt      the label as a word or a number, where there is neither of the others
 //! ```
 //!
 //! The key is the path up to the first dot of the file's name (webdataset, "The WebDataset Format").
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::archive::{self, Contents};
@@ -20,16 +21,20 @@ use crate::error::DataError;
 const JSON_KEYS: [&str; 9] =
     ["label", "cls", "class", "class_name", "label_name", "category", "target", "class_id", "label_id"];
 
-/// Whether a member stands beside an image to label it.
+/// Endings of the files that may stand beside an image to label it.
+const LABELS: [&str; 3] = ["cls", "json", "txt"];
+
+/// Whether a member stands beside an image to label it. A text does so at the top only: in class folders it may be anything.
 pub(crate) fn is_label(name: &str) -> bool {
-    name.ends_with(".cls") || name.ends_with(".json")
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    LABELS.contains(&ending) && (ending != "txt" || !name.contains('/'))
 }
 
 /// Whether images in this listing have labels beside them.
 pub(crate) fn has_labels(listing: &Listing) -> bool {
     !listing.labels.is_empty()
         && listing.files.iter().any(|(name, _)| {
-            ["cls", "json"].iter().any(|end| listing.labels.contains_key(&format!("{}.{end}", key(name))))
+            LABELS.iter().any(|end| listing.labels.contains_key(&format!("{}.{end}", key(name))))
         })
 }
 
@@ -54,7 +59,20 @@ pub(crate) fn open(place: &str, paths: &[PathBuf], options: &OpenOptions) -> Res
             (None, Some(list)) => Some(layout::read_classes(&list)?),
             (names, _) => names,
         };
+        refuse_captions(place, &images, names.is_some())?;
         return labels::arrange(place, images, names, options);
+    }
+    let unlabelled = |(path, contents): &(&PathBuf, Contents)| {
+        let at_the_top = contents.listing.files.iter().find(|(name, _)| !name.contains('/'));
+        // An archive for each class is called after it, one of many shards after a part.
+        at_the_top.filter(|_| labels::part_named(&stem(path)).is_some()).map(|(name, _)| (path.display().to_string(), name.clone()))
+    };
+    if let Some((shard, image)) = shards.iter().find_map(unlabelled) {
+        let key = key(&image);
+        let reason = format!(
+            "image {image} of {shard} has no label; put its class into {key}.cls, or under \"label\" of {key}.json"
+        );
+        return Err(DataError::malformed(place, reason));
     }
     let mut whole = Listing { place: place.to_owned(), ..Listing::default() };
     for (path, contents) in shards {
@@ -72,7 +90,25 @@ pub(crate) fn open_single(
     let names = class_list(&contents.listing)?;
     let mut images = Vec::new();
     take(path, contents, &mut images)?;
+    refuse_captions(&path.display().to_string(), &images, names.is_some())?;
     labels::arrange(&path.display().to_string(), images, names, options)
+}
+
+/// Texts that mostly differ describe images and do not class them.
+fn refuse_captions(place: &str, images: &[Labelled], listed: bool) -> Result<(), DataError> {
+    const FEW: usize = 50;
+    let labels: BTreeSet<&str> = images.iter().map(|image| image.label.as_str()).collect();
+    let differ = images.len() > FEW && labels.len() * 2 > images.len();
+    if listed || !differ || labels.iter().all(|label| label.parse::<u64>().is_ok()) {
+        return Ok(());
+    }
+    let reason = format!(
+        "its {} images have {} different labels: are they captions? Put the classes into .cls files, or list them in a \
+         classes.txt",
+        images.len(),
+        labels.len()
+    );
+    Err(DataError::malformed(place, reason))
 }
 
 fn class_list(listing: &Listing) -> Result<Option<Vec<String>>, DataError> {
@@ -109,17 +145,20 @@ fn label_of(listing: &Listing, key: &str) -> Result<String, String> {
     if let Some(text) = listing.labels.get(&format!("{key}.cls")) {
         return Ok(text.trim().to_owned());
     }
+    let text = listing.labels.get(&format!("{key}.txt")).map(|text| text.trim()).filter(|text| !text.contains('\n'));
     let name = format!("{key}.json");
-    let text = listing.labels.get(&name).ok_or_else(|| {
-        format!("image {key} has no label beside it; add {key}.cls with its class, or remove the image")
-    })?;
+    let Some(json) = listing.labels.get(&name) else {
+        return text.map(str::to_owned).ok_or_else(|| {
+            format!("image {key} has no label beside it; add {key}.cls with its class, or remove the image")
+        });
+    };
     let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|cause| format!("{name} is no JSON ({cause}); write it again"))?;
+        serde_json::from_str(json).map_err(|cause| format!("{name} is no JSON ({cause}); write it again"))?;
     let found = JSON_KEYS.iter().find_map(|key| value.get(key));
     match found.or(Some(&value)) {
         Some(serde_json::Value::String(word)) => Ok(word.trim().to_owned()),
         Some(serde_json::Value::Number(number)) => Ok(number.to_string()),
-        _ => Err(format!("{name} names no label; put it under \"label\"")),
+        _ => text.map(str::to_owned).ok_or_else(|| format!("{name} names no label; put it under \"label\"")),
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`layer`] explains one layer: shapes, parameters, cost, what it sees. [`topic`] answers a question that people ask
 //! about networks, with the numbers of theirs. Nothing is looked up: every number is counted on a graph.
 
+mod comparisons;
 mod layer;
 mod padding;
 mod topics;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use layer::layer;
-pub use topics::{TOPICS, topic};
+pub use topics::{TOPICS, find_topic, nearest_topic, topic};
 
 /// An explanation: sentences, and the numbers in them by name.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]

@@ -1,8 +1,11 @@
 //! Questions that people ask about networks, answered with the numbers of the network in hand.
 
-use ocellus_graph::{Builder, Conv, Dense, Graph, Layers, Node, NodeId, Op, Role};
+use std::collections::HashMap;
+
+use ocellus_graph::{Graph, Layers, Node, NodeId, Op, ParamId, Role};
 use ocellus_tensor::{Padding, Rounding, Window};
 
+use super::comparisons::{bottleneck, fully_connected, one_by_one};
 use super::{Explanation, count, grouped, padding, percent};
 use crate::load::LoadError;
 
@@ -49,179 +52,42 @@ pub fn topic(topic: &str, graph: &Graph) -> Result<Explanation, LoadError> {
     }
 }
 
-fn nothing(graph: &Graph, what: &str, next: &str) -> LoadError {
+/// The topic that a word names, whatever its case, hyphens and spaces.
+pub fn find_topic(word: &str) -> Option<&'static str> {
+    let plain = |word: &str| word.to_lowercase().replace(['-', '_', ' '], "");
+    TOPICS.iter().map(|(name, ..)| *name).find(|name| plain(name) == plain(word))
+}
+
+/// The topic that was meant by a word that is none, if one is near.
+pub fn nearest_topic(word: &str) -> Option<&'static str> {
+    const SLIPS: usize = 2;
+    let far = |name: &str| strsim::osa_distance(name, &word.to_lowercase());
+    let near = TOPICS.iter().map(|(name, ..)| *name).min_by_key(|name| far(name))?;
+    let begins = word.len() > SLIPS && near.starts_with(&word.to_lowercase());
+    (begins || far(near) <= SLIPS.min(word.len() / 3)).then_some(near)
+}
+
+pub(super) fn nothing(graph: &Graph, what: &str, next: &str) -> LoadError {
     LoadError::Setting(format!("{} has no {what}; {next}", graph.name))
 }
 
 /// The weight of a node in numbers, biases left out.
-fn weights(graph: &Graph, node: &Node) -> usize {
+pub(super) fn weights(graph: &Graph, node: &Node) -> usize {
     let param = node.inputs.get(1).and_then(|&id| graph.param_of(id));
     param.map_or(0, |id| graph.param(id).shape.elements())
 }
 
-fn conv_window(node: &Node) -> Option<&Window> {
+pub(super) fn conv_window(node: &Node) -> Option<&Window> {
     match &node.op {
         Op::Conv2d(op) => Some(&op.window),
         _ => None,
     }
 }
 
-fn channels(graph: &Graph, node: &Node) -> (usize, usize) {
+pub(super) fn channels(graph: &Graph, node: &Node) -> (usize, usize) {
     let of =
         |id: Option<&ocellus_graph::ValueId>| id.and_then(|&id| graph.shape(id).get(1).copied()).unwrap_or(0);
     (of(node.inputs.first()), of(node.outputs.first()))
-}
-
-/// The nearest convolution that a value comes from through layers without weights.
-fn conv_before(graph: &Graph, node: &Node) -> Option<NodeId> {
-    let mut value = *node.inputs.first()?;
-    loop {
-        let id = graph.producer(value)?;
-        match &graph.node(id).op {
-            Op::Conv2d(_) => return Some(id),
-            Op::BatchNorm(_) | Op::Activation(_) | Op::Prelu(_) => value = *graph.node(id).inputs.first()?,
-            _ => return None,
-        }
-    }
-}
-
-/// Two 3x3 convolutions at this width, as a network of its own.
-fn two_3x3(width: usize) -> Result<usize, LoadError> {
-    let mut b = Builder::new("two 3x3");
-    let x = b.input("x", [1, width, 8, 8]);
-    let y = b.conv2d("a", x, Conv::new(width, 3).padding(1).no_bias());
-    let y = b.conv2d("b", y, Conv::new(width, 3).padding(1).no_bias());
-    b.output("y", y);
-    Ok(b.finish()?.parameter_count(Role::Weight))
-}
-
-fn bottleneck(graph: &Graph) -> Result<Explanation, LoadError> {
-    let square =
-        |node: &Node, side: usize| conv_window(node).is_some_and(|window| window.kernel == [side; 2]);
-    let find = graph.nodes().iter().find_map(|last| {
-        let middle = square(last, 1).then(|| conv_before(graph, last)).flatten().map(|id| graph.node(id))?;
-        let first =
-            square(middle, 3).then(|| conv_before(graph, middle)).flatten().map(|id| graph.node(id))?;
-        let (wide, narrow) = channels(graph, first);
-        let ends_wide = channels(graph, last).1 == wide && narrow < wide;
-        (square(first, 1) && ends_wide).then_some([first, middle, last])
-    });
-    let Some(block) = find else {
-        return Err(nothing(graph, "bottleneck (1x1, 3x3, 1x1 back to the same width)", "try resnet50"));
-    };
-    let mut told = Explanation::new(format!("a bottleneck of {} against two 3x3 convolutions", graph.name));
-    let mut sum = 0;
-    for node in block {
-        let [kh, kw] = conv_window(node).map_or([1; 2], |window| window.kernel);
-        let ((from, to), own) = (channels(graph, node), weights(graph, node));
-        sum += own;
-        told.say(format!("{}: {kh}x{kw}, {from} -> {to} channels: {} weights", node.name, grouped(own)));
-    }
-    let width = channels(graph, block[0]).0;
-    let narrow = channels(graph, block[0]).1;
-    let plain = two_3x3(width)?;
-    told.say(format!("together {}", grouped(sum)));
-    told.say(format!(
-        "two 3x3 convolutions at {width} channels: 2 x 3x3x{width}x{width} = {}, {:.1} times as many",
-        grouped(plain),
-        plain as f64 / sum as f64
-    ));
-    told.say(format!(
-        "the 1x1 convolutions change only the number of channels; the costly 3x3 runs at {narrow}, and the shortcut joins at \
-         {width} again. What the last 1x1 makes wide is narrowed by the next block's first: between blocks the {width} \
-         channels carry what all blocks add up"
-    ));
-    told.number("bottleneck", sum);
-    told.number("two_3x3", plain);
-    told.number("channels", width);
-    Ok(told)
-}
-
-fn fully_connected(graph: &Graph) -> Result<Explanation, LoadError> {
-    let linear = graph.nodes().iter().find_map(|node| {
-        let flat = matches!(node.op, Op::Linear(_)).then(|| graph.producer(node.inputs[0])).flatten()?;
-        let &[_, c, h, w] = graph.shape(*graph.node(flat).inputs.first()?).dims() else { return None };
-        (matches!(graph.node(flat).op, Op::Reshape(_)) && h * w > 1).then_some((node, [c, h, w]))
-    });
-    let Some((node, [c, h, w])) = linear else {
-        let next = "it averages before its classifier, or has none; try vgg16";
-        return Err(nothing(graph, "fully connected layer that reads an image", next));
-    };
-    let own = weights(graph, node);
-    let to = graph.shape(node.outputs[0]).last().copied().unwrap_or(0);
-    let mut told = Explanation::new(format!("{} of {} and convolutions", node.name, graph.name));
-    told.say(format!(
-        "{} reads an image ({c}, {h}, {w}): {} x {to} = {} weights, {} of the network's parameters",
-        node.name,
-        grouped(c * h * w),
-        grouped(own),
-        percent(own, graph.parameter_count(Role::Weight))
-    ));
-    told.say(format!(
-        "a convolution of the same receptive field, {h}x{w} with {to} kernels, has {h}x{w}x{c}x{to} = {}: as many, and the same \
-         numbers, since the window fits once",
-        grouped(h * w * c * to)
-    ));
-    let small = c * to * 9;
-    told.say(format!(
-        "a 3x3 convolution between the same channels has 3x3x{c}x{to} = {}, {} times fewer: it looks at 9 pixels and uses the \
-         same weights everywhere",
-        grouped(small),
-        own / small.max(1)
-    ));
-    told.say(format!(
-        "averaging first (global average pooling) leaves {c} numbers and {} weights, and any image size will do",
-        grouped(c * to)
-    ));
-    told.say(
-        "weights are not time: a fully connected layer multiplies each once, a convolution at every place. Convolutions are \
-         cheap in weights, fully connected layers in multiplications",
-    );
-    told.number("fully_connected", own);
-    told.number("convolution_of_the_same_field", h * w * c * to);
-    told.number("convolution_3x3", small);
-    Ok(told)
-}
-
-fn one_by_one(graph: &Graph) -> Result<Explanation, LoadError> {
-    let found = graph.nodes().iter().enumerate().find(|(_, node)| {
-        matches!(&node.op, Op::Conv2d(op) if op.window.kernel == [1; 2] && op.groups == 1)
-            && graph.shape(node.outputs[0]).iter().skip(2).product::<usize>() > 1
-    });
-    let Some((index, node)) = found else {
-        return Err(nothing(graph, "1x1 convolution", "try resnet50"));
-    };
-    let (from, to) = channels(graph, node);
-    let output = graph.shape(node.outputs[0]).clone();
-    let places: usize = output.iter().skip(2).product();
-    let mut b = Builder::new("pixel");
-    let x = b.input("x", [1, from]);
-    let y = b.linear("fc", x, Dense::new(to).no_bias());
-    b.output("y", y);
-    let pixel = b.finish()?;
-    let (linear, macs) = (pixel.parameter_count(Role::Weight), pixel.cost().macs as usize);
-    let whole = graph.node_cost(NodeId(index as u32)).macs as usize;
-    let mut told = Explanation::new(format!("{} of {}, a 1x1 convolution", node.name, graph.name));
-    told.say(format!("it has 1x1x{from}x{to} = {} weights", grouped(weights(graph, node))));
-    told.say(format!("a fully connected layer from {from} to {to} has {from} x {to} = {}", grouped(linear)));
-    told.say(format!(
-        "they are the same at one pixel: {} multiplications. The convolution does it at each of {} pixels, with the same \
-         weights: {} in all",
-        grouped(macs),
-        grouped(places),
-        grouped(whole)
-    ));
-    let image = from * places;
-    told.say(format!(
-        "a fully connected layer over the whole image would be another thing: {} x {} = {} weights",
-        grouped(image),
-        grouped(to * places),
-        grouped(image.saturating_mul(to * places))
-    ));
-    told.say("\"cross channel parametric pooling\" (Lin, Chen and Yan, Network in Network, 2013) is this: a learned weighted sum over channels");
-    told.number("weights", weights(graph, node));
-    told.number("linear_weights", linear);
-    Ok(told)
 }
 
 fn parameters(graph: &Graph) -> Explanation {
@@ -229,26 +95,15 @@ fn parameters(graph: &Graph) -> Explanation {
     let macs = graph.cost().macs as usize;
     let mut told = Explanation::new(format!("where the parameters of {} are", graph.name));
     told.say(format!("{} learned numbers, {} multiplications for one run", grouped(all), grouped(macs)));
-    let is_weighted =
-        |node: &&Node| matches!(node.op, Op::Conv2d(_) | Op::Linear(_) | Op::ConvTranspose2d(_));
-    let share = |wanted: &dyn Fn(&Node) -> bool| {
-        let mut sums = (0, 0, 0);
-        for (index, node) in
-            graph.nodes().iter().enumerate().filter(|(_, node)| is_weighted(node) && wanted(node))
-        {
-            let params = node.inputs.iter().filter_map(|&id| graph.param_of(id));
-            sums.0 += 1;
-            sums.1 += params.map(|id| graph.param(id).shape.elements()).sum::<usize>();
-            sums.2 += graph.node_cost(NodeId(index as u32)).macs as usize;
-        }
-        sums
-    };
-    let is_linear = |node: &Node| matches!(node.op, Op::Linear(_));
-    for (what, (layers, own, work)) in
-        [("convolutions", share(&|node| !is_linear(node))), ("fully connected layers", share(&is_linear))]
-    {
+    let layers = Weighted::of(graph);
+    for (what, is_linear) in [("convolutions", false), ("fully connected layers", true)] {
+        let of_kind: Vec<&Weighted> = layers.iter().filter(|layer| layer.is_linear == is_linear).collect();
+        let own: usize = of_kind.iter().map(|layer| layer.parameters).sum();
+        let work: usize = of_kind.iter().map(|layer| layer.macs).sum();
+        let what_of_them = if of_kind.len() == 1 { what.strip_suffix('s').unwrap_or(what) } else { what };
         told.say(format!(
-            "{layers} {what}: {} of the parameters ({}), {} of the multiplications",
+            "{} {what_of_them}: {} of the parameters ({}), {} of the multiplications",
+            of_kind.len(),
             percent(own, all),
             grouped(own),
             percent(work, macs)
@@ -257,18 +112,60 @@ fn parameters(graph: &Graph) -> Explanation {
         told.number(&format!("{key}_parameters"), own);
         told.number(&format!("{key}_macs"), work);
     }
-    let mut largest: Vec<(&str, usize)> = graph
-        .nodes()
-        .iter()
-        .filter(is_weighted)
-        .map(|node| (node.name.as_str(), weights(graph, node)))
-        .collect();
-    largest.sort_by_key(|&(_, own)| std::cmp::Reverse(own));
-    for (name, own) in largest.iter().take(5) {
-        told.say(format!("  {name}: {} weights, {}", grouped(*own), percent(*own, all)));
+    let mut largest: Vec<&Weighted> = layers.iter().collect();
+    largest.sort_by_key(|layer| std::cmp::Reverse(layer.weights));
+    for layer in largest.iter().take(5) {
+        let uses = if layer.uses > 1 { format!(", used {} times", layer.uses) } else { String::new() };
+        told.say(format!(
+            "  {}: {} weights, {}{uses}",
+            layer.name,
+            grouped(layer.weights),
+            percent(layer.weights, all)
+        ));
     }
     told.number("parameters", all);
     told
+}
+
+/// A layer with weights; towers that share them are one layer, which works several times.
+struct Weighted {
+    name: String,
+    is_linear: bool,
+    weights: usize,
+    parameters: usize,
+    macs: usize,
+    uses: usize,
+}
+
+impl Weighted {
+    fn of(graph: &Graph) -> Vec<Self> {
+        let mut places: HashMap<ParamId, usize> = HashMap::new();
+        let mut layers: Vec<Self> = Vec::new();
+        for (index, node) in graph.nodes().iter().enumerate() {
+            if !matches!(node.op, Op::Conv2d(_) | Op::Linear(_) | Op::ConvTranspose2d(_)) {
+                continue;
+            }
+            let macs = graph.node_cost(NodeId(index as u32)).macs as usize;
+            let params: Vec<ParamId> = node.inputs.iter().filter_map(|&id| graph.param_of(id)).collect();
+            let before = params.first().and_then(|first| places.get(first));
+            if let Some(layer) = before.and_then(|&place| layers.get_mut(place)) {
+                (layer.macs, layer.uses) = (layer.macs + macs, layer.uses + 1);
+                continue;
+            }
+            if let Some(&first) = params.first() {
+                places.insert(first, layers.len());
+            }
+            layers.push(Self {
+                name: node.name.clone(),
+                is_linear: matches!(node.op, Op::Linear(_)),
+                weights: weights(graph, node),
+                parameters: params.iter().map(|&id| graph.param(id).shape.elements()).sum(),
+                macs,
+                uses: 1,
+            });
+        }
+        layers
+    }
 }
 
 fn padded(graph: &Graph) -> Result<Explanation, LoadError> {
@@ -283,10 +180,13 @@ fn padded(graph: &Graph) -> Result<Explanation, LoadError> {
     let (input, output) = (graph.shape(node.inputs[0]), graph.shape(node.outputs[0]));
     let mut told = Explanation::new(format!("the border of {} of {}", node.name, graph.name));
     let ([h, w], mut lines) = ([input[2], input[3]], Vec::new());
-    for (key, what, window) in [
-        ("as_is", "as it is", window),
-        ("none", "without padding", Window { padding: Padding::all(0), ..window }),
-    ] {
+    let is_bare = window.padding.along(0) == (0, 0) && window.padding.along(1) == (0, 0);
+    let half = window.reach(0).max(window.reach(1)) / 2;
+    let other = match is_bare {
+        true => ("padded", "padded by half the kernel", Window { padding: Padding::all(half), ..window }),
+        false => ("none", "without padding", Window { padding: Padding::all(0), ..window }),
+    };
+    for (key, what, window) in [("as_is", "as it is", window), other] {
         let size = |axis: usize| window.output_size([h, w][axis], axis, Rounding::Floor).unwrap_or(0);
         let sizes = [size(0), size(1)];
         let [corner, edge, middle] = padding::corner_edge_middle(&window, [h, w], [sizes[0], sizes[1]]);
@@ -304,10 +204,17 @@ fn padded(graph: &Graph) -> Result<Explanation, LoadError> {
         .iter()
         .filter(|node| conv_window(node).is_some_and(|w| w.taps() > 1 && w.stride == [1; 2]));
     let lost: usize = convs.map(|node| conv_window(node).map_or(0, |window| window.reach(0) - 1)).sum();
-    told.say(format!(
-        "without padding, the network's convolutions of stride 1 would take {lost} rows and columns away one after the other, \
-         each at its own scale; an image would be used up before its last layers"
-    ));
+    told.say(if is_bare {
+        format!(
+            "it is not padded: pixels at the border count for less, and the network's convolutions of stride 1 can take {lost} \
+             rows and columns away one after the other, each at its own scale"
+        )
+    } else {
+        format!(
+            "without padding, the network's convolutions of stride 1 would take {lost} rows and columns away one after the \
+             other, each at its own scale; an image would be used up before its last layers"
+        )
+    });
     told.say(format!(
         "pooling also makes images smaller, but from choice: it keeps a summary of every part, where a missing border simply \
          loses it. The output here is {output}"
@@ -463,6 +370,7 @@ fn softmax(graph: &Graph) -> Explanation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ocellus_graph::{Builder, Conv};
     use ocellus_zoo as zoo;
 
     fn net(name: &str) -> Graph {
@@ -476,7 +384,11 @@ mod tests {
             assert!(told.lines.len() >= 2, "{name}");
         }
         assert!(topic("bottlenek", &net("lenet")).unwrap_err().to_string().contains("bottleneck"));
-        assert!(topic("bottleneck", &net("lenet")).unwrap_err().to_string().contains("try resnet50"));
+        assert!(topic("bottleneck", &net("mlp")).unwrap_err().to_string().contains("try resnet50"));
+        assert_eq!(
+            (find_topic("Receptive Field"), find_topic("lenet"), nearest_topic("pading"), nearest_topic("lenet")),
+            (Some("receptive-field"), None, Some("padding"), None)
+        );
     }
 
     #[test]
@@ -489,7 +401,18 @@ mod tests {
     }
 
     #[test]
+    fn what_towers_share_counts_once() {
+        let told = topic("parameters", &net("siamese_lenet")).unwrap();
+        let [all, of_fc] = ["parameters", "fully_connected_layers_parameters"].map(|key| told.numbers[key].as_u64().unwrap());
+        // 800x500 + 500, 500x10 + 10, 10x2 + 2.
+        assert_eq!((all, of_fc), (431_102, 400_500 + 5_010 + 22));
+        assert!(told.lines.iter().any(|line| line.contains("used 2 times")), "{:?}", told.lines);
+    }
+
+    #[test]
     fn borders_and_fields() {
+        let bare = topic("padding", &net("lenet")).unwrap();
+        assert_eq!(bare.numbers["padded_reached"], serde_json::json!([9, 15, 25]));
         let told = topic("padding", &net("vgg16")).unwrap();
         assert_eq!(told.numbers["as_is_reached"], serde_json::json!([4, 6, 9]));
         assert_eq!(told.numbers["none_reached"], serde_json::json!([1, 3, 9]));

@@ -33,7 +33,10 @@ pub(super) fn markdown(report: &Report<'_>) -> String {
         percent(low),
         percent(high)
     );
-    let _ = writeln!(out, "| top-5 accuracy | {} |", percent(metrics.top5()));
+    // Of five classes or fewer it is always all.
+    if report.model.classes.len() > 5 {
+        let _ = writeln!(out, "| top-5 accuracy | {} |", percent(metrics.top5()));
+    }
     let _ = writeln!(out, "| balanced accuracy | {} |", percent(metrics.balanced_accuracy()));
     let _ = writeln!(out, "| macro F1 | {:.3} |", metrics.macro_f1());
     let _ = writeln!(out, "| loss | {:.4} nats |", metrics.loss());

@@ -181,14 +181,21 @@ fn name_of(group: &Group, varying: &BTreeSet<String>) -> String {
         ["model", "data", "optimiser", "lr", "batch", "epochs", "schedule", "augment", "preprocess.size"];
     const MOST: usize = 3;
     let rank = |name: &str| FIRST.iter().position(|first| name.starts_with(first)).unwrap_or(FIRST.len());
-    let mut names: Vec<&String> = varying.iter().filter(|name| *name != NETWORK).collect();
+    // Another optimiser or schedule has other constants, too: its name says enough.
+    let follows = |name: &str| {
+        ["optimiser", "schedule"].iter().any(|part| {
+            let kind = format!("{part}.kind");
+            name != kind && name.starts_with(&format!("{part}.")) && varying.contains(&kind)
+        })
+    };
+    let mut names: Vec<&String> = varying.iter().filter(|name| *name != NETWORK && !follows(name)).collect();
     names.sort_by_key(|name| (rank(name), name.len()));
     let told = names.iter().take(MOST).map(|name| {
         let value = group.settings.get(*name).map_or("-", String::as_str);
         let short = name.rsplit('.').next().unwrap_or(name);
-        match *name == "model" {
-            true => value.to_owned(),
-            false => format!("{short} {value}"),
+        match name.as_str() {
+            "model" | "optimiser.kind" | "schedule.kind" => value.to_owned(),
+            _ => format!("{short} {value}"),
         }
     });
     let told: Vec<String> = told.collect();

@@ -13,6 +13,9 @@ const HEIGHT: f64 = 340.0;
 /// Room left of, right of, above and below a chart's area.
 const MARGIN: [f64; 4] = [58.0, 18.0, 34.0, 46.0];
 
+/// The name of an axis of epochs, which are counted and never parted.
+pub(super) const EPOCHS: &str = "epoch";
+
 /// A chart of lines over a common axis.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chart {
@@ -136,7 +139,7 @@ impl Chart {
                 at_y(y) + 4.0
             );
         }
-        let whole = |x: &f64| x.fract() == 0.0 || x1 - x0 < 1.5;
+        let whole = |x: &f64| x.fract() == 0.0 || (x1 - x0 < 1.5 && self.x != EPOCHS);
         for x in ticks(x0, x1, 8).into_iter().filter(whole) {
             let _ = writeln!(
                 out,
@@ -262,11 +265,14 @@ pub(super) fn matrix(title: &str, classes: &[String], rows: &[Vec<u64>], shares:
     let (left, top) = (room + 16.0, 40.0);
     let side = cell * count as f64;
     let below = if named { room } else { 20.0 };
-    let mut out = open(left + side + 24.0, top + side + below + 26.0, title);
+    const READING: &str = "rows: what it is; columns: what it was taken for";
+    // Of few classes the words above are wider than the cells.
+    let words = (6.2 * READING.len() as f64).max(8.5 * title.chars().count() as f64);
+    let mut out = open(left + side.max(words) + 24.0, top + side + below + 26.0, title);
     let _ = writeln!(
         out,
         "<text x=\"{left:.0}\" y=\"20\" font-size=\"14\" font-weight=\"600\" fill=\"#222\">{}</text>\
-         <text x=\"{left:.0}\" y=\"35\" fill=\"#666\" font-size=\"11\">rows: what it is; columns: what it was taken for</text>",
+         <text x=\"{left:.0}\" y=\"35\" fill=\"#666\" font-size=\"11\">{READING}</text>",
         escaped(title)
     );
     let short = |name: &str| match name.chars().count() > 18 {
@@ -400,6 +406,15 @@ mod tests {
         let svg = Chart { title: "x & y".into(), series, percent: true, ..Chart::default() }.svg();
         assert!(svg.contains("x &amp; y") && !svg.contains("NaN") && !svg.contains("a<b"), "{svg}");
         assert!(Chart::default().svg().contains("nothing to draw"));
+        // Two epochs have no tenths between them; a share has.
+        let line = |x: &str| {
+            let series = vec![Series { points: vec![[1.0, 0.5], [2.0, 0.6]], ..Series::default() }];
+            Chart { x: x.into(), series, ..Chart::default() }.svg()
+        };
+        assert!(!line(EPOCHS).contains(">1.2<") && line("share").contains(">1.2<"));
+        let width = |svg: &str| svg.split("width=\"").nth(1).unwrap().split('"').next().unwrap().parse::<f64>().unwrap();
+        let two = matrix("Images", &["a".into(), "b".into()], &[vec![3, 1], vec![0, 4]], false);
+        assert!(width(&two) > 300.0, "the words above fit: {}", width(&two));
         let one = matrix("m", &["<c>".into()], &[vec![0]], true);
         assert!(one.contains("&lt;c&gt;") && !one.contains("NaN"));
     }
