@@ -183,7 +183,12 @@ fn a_reader_who_leaves_is_no_failure() {
 #[test]
 fn numbers_below_zero_are_refused_by_name() {
     let place = Place::new();
-    for (option, told) in [("--lr -1", "-1"), ("--weight-decay -1", "-1"), ("--clip-norm -2", "--clip-norm -2"), ("--mixup -1", "-1")] {
+    for (option, told) in [
+        ("--lr -1", "-1"),
+        ("--weight-decay -1", "-1"),
+        ("--clip-norm -2", "--clip-norm -2"),
+        ("--mixup -1", "-1"),
+    ] {
         let refusal = place.refusal(&format!("train {option}"));
         assert!(refusal.contains(told) && !refusal.contains("unexpected argument"), "{option}: {refusal}");
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::decode;
-use crate::sources::input::is_image_name;
 use crate::error::{DataError, DecodeError};
+use crate::sources::input::is_image_name;
 
 /// A decoded image of 8-bit pixels.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,7 +40,8 @@ impl Indexed {
         let (photometric, bits, map) = (photometric?, bits?, map?);
         let is_short = |entry: usize| file.short(entry + 2) == Some(SHORT);
         let counts = (file.long(bits + 4)?, file.long(map + 4)?);
-        let fits = is_short(photometric) && is_short(bits) && is_short(map) && counts == (1, 3 * COLOURS as u32);
+        let fits =
+            is_short(photometric) && is_short(bits) && is_short(map) && counts == (1, 3 * COLOURS as u32);
         if !fits || file.short(photometric + 8)? != PALETTE || file.short(bits + 8)? != 8 {
             return None;
         }

@@ -278,9 +278,8 @@ fn shards_labelled_by_texts_and_shards_without_labels() {
     assert_eq!(set.classes().as_ref(), ["apple", "pear"]);
     assert_eq!((set.train.len(), set.val.len(), set.drawn), (6, 4, false));
 
-    let refusal = |path: &str| {
-        Dataset::open(temp.path().join(path), &OpenOptions::default()).unwrap_err().to_string()
-    };
+    let refusal =
+        |path: &str| Dataset::open(temp.path().join(path), &OpenOptions::default()).unwrap_err().to_string();
     // Captions are no classes.
     let captions: Vec<String> = (0..60).map(|i| format!("photograph {i} of a harbour")).collect();
     let samples: Vec<_> =
@@ -336,7 +335,9 @@ fn what_is_beside_the_parts_that_are_used_is_told() {
     assert_eq!((set.train.len(), set.val.len()), (6, 4));
     let note = "test: 2 images were left for later, since valid validates";
     assert!(set.notes.iter().any(|n| n.ends_with(note)) && set.notes.len() == 1, "{:?}", set.notes);
-    for (name, title) in [("cifar-10-batches-py/data_batch_1", "CIFAR-10 "), ("cifar-100-python/meta", "CIFAR-100 ")] {
+    for (name, title) in
+        [("cifar-10-batches-py/data_batch_1", "CIFAR-10 "), ("cifar-100-python/meta", "CIFAR-100 ")]
+    {
         let folder = name.split('/').next().unwrap();
         write(temp.path(), &format!("{folder}/train"), b"\x80\x02}q\x01");
         write(temp.path(), &format!("{folder}/test"), b"\x80\x02}q\x01");

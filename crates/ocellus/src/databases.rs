@@ -275,7 +275,10 @@ mod tests {
         assert_eq!(pixels(&set), pixels(&again));
         let named = place.path().join("named");
         from_lmdb(&lmdb, &named, &[]).unwrap();
-        assert!(named.join("cat").is_dir() && named.join("dog").is_dir(), "the database kept its classes' names");
+        assert!(
+            named.join("cat").is_dir() && named.join("dog").is_dir(),
+            "the database kept its classes' names"
+        );
     }
 
     #[test]

@@ -285,7 +285,8 @@ fn untrained_note(practice: &Practice, has_weights: bool) -> Option<String> {
         (true, Some(share)) if share < 1.0 => "--trunk-lr",
         _ => return None,
     };
-    (!has_weights).then(|| format!("{option} holds random weights back; begin with trained ones: --weights FILE"))
+    (!has_weights)
+        .then(|| format!("{option} holds random weights back; begin with trained ones: --weights FILE"))
 }
 
 fn joint_share(choices: &Choices, pairs: Option<Pairs>) -> f64 {

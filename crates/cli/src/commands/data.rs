@@ -199,8 +199,13 @@ fn missing(set: &Dataset, report: &DataReport) -> Vec<String> {
         ));
     }
     for (part, verb) in report.parts.iter().zip(["learn", "validate"]) {
-        let without: Vec<&str> =
-            set.classes().iter().zip(&part.classes).filter(|(_, n)| **n == 0).map(|(c, _)| c.as_str()).collect();
+        let without: Vec<&str> = set
+            .classes()
+            .iter()
+            .zip(&part.classes)
+            .filter(|(_, n)| **n == 0)
+            .map(|(c, _)| c.as_str())
+            .collect();
         if part.images == 0 {
             advice.push(format!("there are no images to {verb} with"));
         } else if !without.is_empty() {
@@ -227,7 +232,10 @@ fn verdict(set: &Dataset, report: &DataReport, args: &CheckArgs) {
     }
     let torn = report.duplicates.iter().filter(|g| g.classes_differ).count();
     if torn > 0 {
-        advice.push(format!("{} with more than one label: one of them is wrong", words::count(torn, "picture")));
+        advice.push(format!(
+            "{} with more than one label: one of them is wrong",
+            words::count(torn, "picture")
+        ));
     }
     if let Some(ratio) = report.imbalance().filter(|&ratio| ratio >= 3.0) {
         advice.push(format!(

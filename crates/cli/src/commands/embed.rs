@@ -134,7 +134,12 @@ fn table(embeddings: &Embeddings, split: &Arc<Split>, with_numbers: bool) -> Str
     }
     out.push('\n');
     for (index, sample) in split.samples().iter().enumerate() {
-        let _ = write!(out, "{},{}", words::cell(&sample.name), words::cell(&split.classes()[sample.class as usize]));
+        let _ = write!(
+            out,
+            "{},{}",
+            words::cell(&sample.name),
+            words::cell(&split.classes()[sample.class as usize])
+        );
         for x in &embeddings.row(index)[..columns] {
             let _ = write!(out, ",{x}");
         }

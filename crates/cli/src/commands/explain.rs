@@ -47,7 +47,9 @@ pub fn run(args: ExplainArgs, common: &Common) -> anyhow::Result<()> {
     };
     let usual = |word: &str| TOPICS.iter().find(|(name, ..)| *name == word).map(|(.., net)| *net);
     let mut words: Vec<&str> = args.words.iter().map(String::as_str).collect();
-    if let Some((first, topic)) = words.first_mut().and_then(|first| find_topic(first).map(|topic| (first, topic))) {
+    if let Some((first, topic)) =
+        words.first_mut().and_then(|first| find_topic(first).map(|topic| (first, topic)))
+    {
         *first = topic;
     }
     let told = match words[..] {

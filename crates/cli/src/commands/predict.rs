@@ -91,7 +91,9 @@ pub fn run(args: PredictArgs, common: &Common) -> anyhow::Result<()> {
                 let classes = predictor.predict(&picture, args.topk as usize)?;
                 let explained = match (&mut attention, classes.first()) {
                     (Some((attention, folder)), Some(guess)) => {
-                        let taken = |file: &Path| predictions.iter().any(|p: &Prediction| p.explained.as_deref() == Some(file));
+                        let taken = |file: &Path| {
+                            predictions.iter().any(|p: &Prediction| p.explained.as_deref() == Some(file))
+                        };
                         let file = explained_file(folder, &path, guess, taken);
                         explain(attention, &picture, &file, guess)?;
                         Some(file)

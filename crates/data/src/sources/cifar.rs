@@ -91,7 +91,8 @@ pub(crate) fn refuse_pickles<'a>(
     if !of_10 && !(has("train") && has("test") && has("meta")) {
         return Ok(());
     }
-    let (title, file) = if of_10 { ("CIFAR-10", "cifar-10-binary.tar.gz") } else { ("CIFAR-100", "cifar-100-binary.tar.gz") };
+    let (title, file) =
+        if of_10 { ("CIFAR-10", "cifar-10-binary.tar.gz") } else { ("CIFAR-100", "cifar-100-binary.tar.gz") };
     let reason = format!("is {title} as Python objects; give the binary version, {file} from the same page");
     Err(DataError::malformed(place, reason))
 }

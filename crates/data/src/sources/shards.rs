@@ -65,7 +65,9 @@ pub(crate) fn open(place: &str, paths: &[PathBuf], options: &OpenOptions) -> Res
     let unlabelled = |(path, contents): &(&PathBuf, Contents)| {
         let at_the_top = contents.listing.files.iter().find(|(name, _)| !name.contains('/'));
         // An archive for each class is called after it, one of many shards after a part.
-        at_the_top.filter(|_| labels::part_named(&stem(path)).is_some()).map(|(name, _)| (path.display().to_string(), name.clone()))
+        at_the_top
+            .filter(|_| labels::part_named(&stem(path)).is_some())
+            .map(|(name, _)| (path.display().to_string(), name.clone()))
     };
     if let Some((shard, image)) = shards.iter().find_map(unlabelled) {
         let key = key(&image);
@@ -145,7 +147,8 @@ fn label_of(listing: &Listing, key: &str) -> Result<String, String> {
     if let Some(text) = listing.labels.get(&format!("{key}.cls")) {
         return Ok(text.trim().to_owned());
     }
-    let text = listing.labels.get(&format!("{key}.txt")).map(|text| text.trim()).filter(|text| !text.contains('\n'));
+    let text =
+        listing.labels.get(&format!("{key}.txt")).map(|text| text.trim()).filter(|text| !text.contains('\n'));
     let name = format!("{key}.json");
     let Some(json) = listing.labels.get(&name) else {
         return text.map(str::to_owned).ok_or_else(|| {

@@ -88,7 +88,8 @@ fn supposed_bottleneck(graph: &Graph) -> Result<Explanation, LoadError> {
     let narrow = width / NARROWER;
     let (plain, terms) = (two_3x3(width)?, [width * narrow, 9 * narrow * narrow, narrow * width]);
     let sum: usize = terms.iter().sum();
-    let mut told = Explanation::new(format!("a bottleneck in the place of two 3x3 convolutions of {}", graph.name));
+    let mut told =
+        Explanation::new(format!("a bottleneck in the place of two 3x3 convolutions of {}", graph.name));
     told.say(format!("{} has no {KIND}; {} keeps {width} channels", graph.name, node.name));
     told.say(format!(
         "two 3x3 convolutions at {width} channels: 2 x 3x3x{width}x{width} = {}",
@@ -166,7 +167,8 @@ fn supposed_fully_connected(graph: &Graph) -> Result<Explanation, LoadError> {
     };
     let classes = graph.outputs().first().and_then(|out| graph.shape(out.value).get(1).copied()).unwrap_or(1);
     let (flat, pooled) = (c * h * w * classes, c * classes);
-    let mut told = Explanation::new(format!("the end of {}, and a fully connected layer in its place", graph.name));
+    let mut told =
+        Explanation::new(format!("the end of {}, and a fully connected layer in its place", graph.name));
     told.say(format!("{} has no {KIND}: {} makes one number of each {h}x{w} map", graph.name, node.name));
     told.say(format!(
         "a fully connected layer on the maps ({c}, {h}, {w}) themselves, for {classes} outputs: {} x {classes} = {} weights, \
@@ -237,10 +239,14 @@ fn supposed_one_by_one(graph: &Graph) -> Result<Explanation, LoadError> {
     let Some(node) = graph.nodes().iter().rev().find(|node| matches!(node.op, Op::Linear(_))) else {
         return Err(nothing(graph, "1x1 convolution", "try resnet50"));
     };
-    let of = |id: Option<&ocellus_graph::ValueId>| id.and_then(|&id| graph.shape(id).last().copied()).unwrap_or(0);
+    let of =
+        |id: Option<&ocellus_graph::ValueId>| id.and_then(|&id| graph.shape(id).last().copied()).unwrap_or(0);
     let (from, to) = (of(node.inputs.first()), of(node.outputs.first()));
     let mut told = Explanation::new(format!("{} of {} as a 1x1 convolution", node.name, graph.name));
-    told.say(format!("{} has no 1x1 convolution over an image, but {} is one, on an image of one pixel", graph.name, node.name));
+    told.say(format!(
+        "{} has no 1x1 convolution over an image, but {} is one, on an image of one pixel",
+        graph.name, node.name
+    ));
     told.say(format!(
         "{from} numbers are {from} channels of that pixel; each of {to} kernels, 1x1x{from}, weighs them all: 1x1x{from}x{to} = \
          {from} x {to} = {} weights",
@@ -267,9 +273,15 @@ mod tests {
         assert_eq!(told.numbers["two_3x3"], 2 * 9 * 512 * 512);
         assert_eq!(told.numbers["bottleneck"], 512 * 128 + 9 * 128 * 128 + 128 * 512);
         let told = fully_connected(&net("resnet18")).unwrap();
-        assert_eq!((&told.numbers["fully_connected"], &told.numbers["averaged"]), (&25_088_000.into(), &512_000.into()));
+        assert_eq!(
+            (&told.numbers["fully_connected"], &told.numbers["averaged"]),
+            (&25_088_000.into(), &512_000.into())
+        );
         let told = one_by_one(&net("lenet")).unwrap();
-        assert_eq!((&told.numbers["weights"], &told.numbers["linear_weights"]), (&5_000.into(), &5_000.into()));
+        assert_eq!(
+            (&told.numbers["weights"], &told.numbers["linear_weights"]),
+            (&5_000.into(), &5_000.into())
+        );
         // torchvision's AlexNet has dropout between its last maps and the layer that reads them.
         assert_eq!(fully_connected(&net("alexnet")).unwrap().numbers["fully_connected"], 9_216 * 4_096);
         assert!(bottleneck(&net("mlp")).is_err() && fully_connected(&net("mlp")).is_err());

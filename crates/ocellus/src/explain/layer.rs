@@ -53,7 +53,9 @@ fn find(graph: &Graph, name: &str) -> Result<NodeId, LoadError> {
     // Layers of a checkpoint are called as its tensors: classifier.6 is the layer of classifier.6.weight.
     let of_tensor = |node: &&Node| {
         let params = node.inputs.iter().filter_map(|&id| graph.param_of(id)).map(|id| &graph.param(id).name);
-        params.into_iter().any(|tensor| tensor == name || tensor.rsplit_once('.').is_some_and(|(layer, _)| layer == name))
+        params
+            .into_iter()
+            .any(|tensor| tensor == name || tensor.rsplit_once('.').is_some_and(|(layer, _)| layer == name))
     };
     if let Some(id) = graph.nodes().iter().find(of_tensor).and_then(|node| graph.find_node(&node.name)) {
         return Ok(id);

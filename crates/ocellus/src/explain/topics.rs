@@ -386,7 +386,12 @@ mod tests {
         assert!(topic("bottlenek", &net("lenet")).unwrap_err().to_string().contains("bottleneck"));
         assert!(topic("bottleneck", &net("mlp")).unwrap_err().to_string().contains("try resnet50"));
         assert_eq!(
-            (find_topic("Receptive Field"), find_topic("lenet"), nearest_topic("pading"), nearest_topic("lenet")),
+            (
+                find_topic("Receptive Field"),
+                find_topic("lenet"),
+                nearest_topic("pading"),
+                nearest_topic("lenet")
+            ),
             (Some("receptive-field"), None, Some("padding"), None)
         );
     }
@@ -403,7 +408,8 @@ mod tests {
     #[test]
     fn what_towers_share_counts_once() {
         let told = topic("parameters", &net("siamese_lenet")).unwrap();
-        let [all, of_fc] = ["parameters", "fully_connected_layers_parameters"].map(|key| told.numbers[key].as_u64().unwrap());
+        let [all, of_fc] = ["parameters", "fully_connected_layers_parameters"]
+            .map(|key| told.numbers[key].as_u64().unwrap());
         // 800x500 + 500, 500x10 + 10, 10x2 + 2.
         assert_eq!((all, of_fc), (431_102, 400_500 + 5_010 + 22));
         assert!(told.lines.iter().any(|line| line.contains("used 2 times")), "{:?}", told.lines);

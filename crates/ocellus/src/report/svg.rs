@@ -412,7 +412,9 @@ mod tests {
             Chart { x: x.into(), series, ..Chart::default() }.svg()
         };
         assert!(!line(EPOCHS).contains(">1.2<") && line("share").contains(">1.2<"));
-        let width = |svg: &str| svg.split("width=\"").nth(1).unwrap().split('"').next().unwrap().parse::<f64>().unwrap();
+        let width = |svg: &str| {
+            svg.split("width=\"").nth(1).unwrap().split('"').next().unwrap().parse::<f64>().unwrap()
+        };
         let two = matrix("Images", &["a".into(), "b".into()], &[vec![3, 1], vec![0, 4]], false);
         assert!(width(&two) > 300.0, "the words above fit: {}", width(&two));
         let one = matrix("m", &["<c>".into()], &[vec![0]], true);
