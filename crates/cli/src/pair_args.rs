@@ -19,7 +19,7 @@ pub struct PairArgs {
     /// How much the softmax loss of each tower's class head counts beside that of the pairs [default: 1 with joint, else no heads]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub joint_weight: Option<f32>,
-    /// Whether embeddings are divided by their length [default: only with triplets]
+    /// Whether embeddings are divided by their length [default: true, but with joint]
     #[arg(long, value_name = "BOOL")]
     pub unit_length: Option<bool>,
 }

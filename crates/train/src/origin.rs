@@ -87,7 +87,7 @@ impl Origin {
         match self {
             // Its embedding is as wide as is asked for; on the plane, as it was published, digits crowd.
             Origin::Zoo(name) => Pairs::of_network(&zoo::build(name, &zoo::Options::default()).ok()?)
-                .map(|own| Pairs { embedding: EMBEDDING_WIDTH, ..own }),
+                .map(|own| Pairs { embedding: EMBEDDING_WIDTH, unit_length: true, ..own }),
             Origin::Text(_, graph) => Pairs::of_network(graph),
             Origin::Model(..) => None,
         }

@@ -54,7 +54,7 @@ pub struct PairChoices {
     pub embedding: Option<usize>,
     /// How much the loss of each class head counts beside that of the pairs; 1 with `joint`, else no heads.
     pub joint_weight: Option<f32>,
-    /// Whether embeddings are divided by their length; only with triplets.
+    /// Whether embeddings are divided by their length; not with `joint`, whose class head needs lengths.
     pub unit_length: Option<bool>,
 }
 
@@ -114,7 +114,10 @@ impl PairChoices {
             margin: self.margin.or(own.map(|own| own.margin)).unwrap_or(usual),
             embedding: self.embedding.or(own.map(|own| own.embedding)).unwrap_or(EMBEDDING_WIDTH),
             joint_weight: self.joint_weight.or((loss == PairLoss::Joint).then_some(1.0)),
-            unit_length: self.unit_length.unwrap_or(is_triplet && own.is_none()),
+            unit_length: self
+                .unit_length
+                .or(own.map(|own| own.unit_length))
+                .unwrap_or(loss != PairLoss::Joint),
         }))
     }
 }
@@ -167,6 +170,9 @@ mod tests {
         assert_eq!((triplet.margin, triplet.unit_length, triplet.joint_weight), (0.2, true, None));
         let joint = said(PairLoss::Joint).resolve(None).unwrap().unwrap();
         assert_eq!((joint.margin, joint.embedding, joint.joint_weight), (1.0, 64, Some(1.0)));
+        assert!(
+            !joint.unit_length && said(PairLoss::Contrastive).resolve(None).unwrap().unwrap().unit_length
+        );
         assert_eq!(PairChoices::default().resolve(None).unwrap(), None);
         let lost = PairChoices { margin: Some(2.0), ..PairChoices::default() };
         assert!(lost.resolve(None).unwrap_err().to_string().contains("--loss contrastive"));

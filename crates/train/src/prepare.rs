@@ -10,7 +10,7 @@ use crate::config::{BUILT_IN, TrainConfig};
 use crate::handling::{Handling, crop_note};
 use crate::optimiser::Optimiser;
 use crate::origin::Origin;
-use crate::pairs::{PairChoices, Pairs};
+use crate::pairs::{PairChoices, PairLoss, Pairs};
 use crate::practice::Practice;
 use crate::preset::Preset;
 use crate::recipe::{self, Facts, OptimiserKind, ScheduleConstants, ScheduleKind};
@@ -164,7 +164,7 @@ impl Prepared {
         let facts = Facts { kind, images: images.train.len(), size, normalised };
         let mut config =
             TrainConfig { pairs, ..resolve(choices, source, start.name().to_string(), &facts, &images)? };
-        config.lr *= joint_share(choices, pairs);
+        config.lr *= pairs_share(choices, pairs, &facts);
         if let Some(known) = start.preprocess()? {
             config.preprocess = Preprocess { size, fit: choices.fit.unwrap_or(known.fit), ..known };
         }
@@ -204,7 +204,7 @@ impl Prepared {
         let preprocess = config.preprocess.clone();
         let decided = resolve(choices, source, config.model.clone(), facts, &self.images)?;
         let pairs = self.config.pairs;
-        let lr = decided.lr * joint_share(choices, pairs);
+        let lr = decided.lr * pairs_share(choices, pairs, facts);
         self.config = TrainConfig { preprocess, pairs, lr, ..decided };
         self.config.validate()
     }
@@ -277,7 +277,6 @@ fn resolve(
     })
 }
 
-/// The share of the recipe's rate where several losses pull at the same embedding.
 /// What is frozen, or learns slowly, should have learned something before.
 fn untrained_note(practice: &Practice, has_weights: bool) -> Option<String> {
     let option = match (practice.freeze.is_empty(), practice.trunk_lr) {
@@ -289,9 +288,16 @@ fn untrained_note(practice: &Practice, has_weights: bool) -> Option<String> {
         .then(|| format!("{option} holds random weights back; begin with trained ones: --weights FILE"))
 }
 
-fn joint_share(choices: &Choices, pairs: Option<Pairs>) -> f64 {
-    let is_joint = pairs.is_some_and(|pairs| pairs.joint_weight.is_some());
-    if is_joint && choices.lr.is_none() { recipe::JOINT_SHARE } else { 1.0 }
+/// The share of the recipe's rate where pairs are learned: less where several losses pull at the same embedding.
+fn pairs_share(choices: &Choices, pairs: Option<Pairs>, facts: &Facts) -> f64 {
+    let Some(pairs) = pairs.filter(|_| choices.lr.is_none()) else { return 1.0 };
+    let optimiser = choices.optimiser.unwrap_or_else(|| recipe::optimiser_kind(facts));
+    let is_plain = optimiser == OptimiserKind::Sgd && !facts.normalised;
+    match (pairs.joint_weight, pairs.loss) {
+        (Some(_), _) => recipe::JOINT_SHARE,
+        (None, PairLoss::Contrastive) if pairs.unit_length && is_plain => recipe::UNIT_PAIRS_SHARE,
+        _ => 1.0,
+    }
 }
 
 /// The recipe's schedule with the constants that the user chose.

@@ -26,6 +26,10 @@ const REFERENCE_BATCH: f64 = 128.0;
 /// Joint training adds two losses of classes to that of pairs; at the full rate embeddings of small digits ran away.
 pub(crate) const JOINT_SHARE: f64 = 0.2;
 
+/// Distances of embeddings of length 1 are bounded, and so are their gradients: networks without normalisation take a higher
+/// rate. Found by trial on MNIST: `docs/pairs.md`.
+pub(crate) const UNIT_PAIRS_SHARE: f64 = 2.5;
+
 /// Which optimiser, its constants left to the recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OptimiserKind {
