@@ -8,6 +8,7 @@ use super::volume::{Site, taps};
 use super::window::{Axis, axes, explicit_pads, list, window};
 use crate::onnx::call::{Call, Item};
 use crate::onnx::fault::Fault;
+use crate::onnx::literal::Literal;
 use crate::onnx::net::Net;
 use crate::volume::{self, Volume};
 
