@@ -27,7 +27,7 @@ mod wire;
 mod wire_out;
 
 pub use atomic::{Sink, write_atomically};
-pub use error::FormatError;
+pub use error::{FormatError, one_line};
 pub use kind::Kind;
 pub use match_report::{Fate, MatchReport, TensorMatch, fit_weights, match_report};
 pub use model::{Model, check_weights};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ocellus_data::DataError;
-use ocellus_formats::FormatError;
+use ocellus_formats::{FormatError, one_line};
 use ocellus_graph::GraphError;
 use ocellus_train::TrainError;
 use ocellus_zoo::ZooError;
@@ -33,6 +33,6 @@ pub enum LoadError {
 
 impl LoadError {
     pub(super) fn read(path: &Path, cause: std::io::Error) -> Self {
-        LoadError::Setting(format!("{}: cannot be read: {cause}; check the path", path.display()))
+        LoadError::Setting(format!("{}: cannot be read: {cause}; check the path", one_line(path)))
     }
 }
