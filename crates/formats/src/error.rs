@@ -92,6 +92,16 @@ fn printable(text: String) -> String {
     out
 }
 
+/// A path as one line of a sentence: line breaks and other control characters in it are spelled out.
+///
+/// ```
+/// assert_eq!(ocellus_formats::one_line("a\nb.txt".as_ref()), "a\\nb.txt");
+/// ```
+pub fn one_line(path: &Path) -> String {
+    let spelled = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    path.display().to_string().chars().map(spelled).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,14 +113,4 @@ mod tests {
         let long = FormatError::malformed("f", "x".repeat(100_000), "mend it").to_string();
         assert!(long.len() < 700 && long.ends_with("...; mend it"), "{long}");
     }
-}
-
-/// A path as one line of a sentence: line breaks and other control characters in it are spelled out.
-///
-/// ```
-/// assert_eq!(ocellus_formats::one_line("a\nb.txt".as_ref()), "a\\nb.txt");
-/// ```
-pub fn one_line(path: &Path) -> String {
-    let spelled = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    path.display().to_string().chars().map(spelled).collect()
 }
