@@ -162,23 +162,19 @@ fn in_file_order(header: &Metadata) -> Vec<(String, &TensorInfo)> {
     keys.filter_map(|key| header.info(&key).map(|info| (key, info))).collect()
 }
 
-/// Numbers that are worth a thread of their own.
-const SHARE: usize = 4 << 20;
+/// Bytes that are worth a thread of their own.
+const SHARE: u64 = 16 << 20;
 
-/// `tensors` in runs of about equal size, one for each thread that may read: filling fresh memory takes longer than the
-/// file's way out of the system's cache.
+/// `tensors`, in the file's order, in runs of about equal size, one for each thread that may read: filling fresh memory
+/// takes longer than the file's way out of the system's cache.
 fn shares<'a, 'b>(tensors: &'a [(&'b String, &'b Place)]) -> Vec<&'a [(&'b String, &'b Place)]> {
-    let sizes = || tensors.iter().map(|(_, place)| place.shape.elements());
-    let all: usize = sizes().sum();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(all / SHARE).max(1);
-    let ends: Vec<usize> = sizes()
-        .scan(0, |end, size| {
-            *end += size;
-            Some(*end)
-        })
-        .collect();
-    let cuts = (1..threads).map(|i| ends.partition_point(|&end| end <= all / threads * i));
-    let cuts: Vec<usize> = cuts.chain([tensors.len()]).collect();
+    let size = |place: &Place| (place.shape.elements() * place.number.size()) as u64;
+    let (Some((_, first)), Some((_, last))) = (tensors.first(), tensors.last()) else { return vec![tensors] };
+    let bytes = last.start + size(last) - first.start;
+    let threads =
+        std::thread::available_parallelism().map_or(1, |n| n.get() as u64).min(bytes / SHARE).max(1);
+    let cut = |i: u64| tensors.partition_point(|(_, place)| place.start < first.start + bytes / threads * i);
+    let cuts: Vec<usize> = (1..threads).map(cut).chain([tensors.len()]).collect();
     let starts = std::iter::once(0).chain(cuts.iter().copied());
     starts.zip(&cuts).map(|(start, &end)| &tensors[start..end]).collect()
 }
@@ -204,7 +200,7 @@ pub fn decode(bytes: &[u8], name: &str) -> Result<SafeTensors, FormatError> {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("w.safetensors");
 /// use ocellus_formats::safetensors;
-/// use ocellus_tensor::{Parameters, Shape, Tensor, Weights};
+/// use ocellus_tensor::{Tensor, Weights};
 /// let weights = Weights::from([("fc.bias".to_string(), Tensor::full([10], 0.5))]);
 /// safetensors::write(&path, &weights, &Default::default())?;
 /// assert_eq!(safetensors::read(&path)?.weights, weights);

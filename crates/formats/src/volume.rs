@@ -66,17 +66,23 @@ pub(crate) trait Site {
     /// `value` in another shape. A first axis that stays is kept whatever its size, and another first axis is whatever
     /// remains, so that the batch stays free.
     fn reshape(&mut self, suffix: &str, value: ValueId, dims: &[usize]) -> Result<ValueId, Self::Fault> {
-        let from = self.shape(value);
-        if **from == *dims {
-            return Ok(value);
+        match folding(self.shape(value), dims) {
+            Some(op) => self.add(suffix, op, &[value]),
+            None => Ok(value),
         }
-        let keeps_first = from.first() == dims.first();
-        let mut target: Vec<isize> = dims.iter().map(|&size| size as isize).collect();
-        if let Some(first) = target.first_mut() {
-            *first = if keeps_first { 0 } else { -1 };
-        }
-        self.add(suffix, Op::Reshape(Reshape { dims: target }), &[value])
     }
+}
+
+/// What makes a value of shape `from` one of shape `dims` at any batch, if anything has to: see [`Site::reshape`].
+pub(crate) fn folding(from: &Shape, dims: &[usize]) -> Option<Op> {
+    if **from == *dims {
+        return None;
+    }
+    let mut target: Vec<isize> = dims.iter().map(|&size| size as isize).collect();
+    if let Some(first) = target.first_mut() {
+        *first = if from.first() == dims.first() { 0 } else { -1 };
+    }
+    Some(Op::Reshape(Reshape { dims: target }))
 }
 
 /// What is convolved.

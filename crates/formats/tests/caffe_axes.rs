@@ -1,30 +1,13 @@
 //! Layers of Caffe along unusual axes: volumes, whole batches, factors of any shape.
 
+mod caffe_support;
+
+use caffe_support::{numbers, parse, run};
 use ocellus_engine::{Options, Session};
 use ocellus_formats::caffe::{NetOptions, Phase, describe, parse_net, read_weights, write_described};
 use ocellus_formats::hdf5::Hdf5;
 use ocellus_graph::{Graph, Request, differentiate, initialise};
 use ocellus_tensor::{Tensor, Weights};
-
-/// Numbers of no special kind, of both signs.
-fn numbers(count: usize) -> Vec<f32> {
-    (0..count).map(|i| ((i * 37 % 23) as f32 - 11.0) / 7.0).collect()
-}
-
-fn parse(text: &str) -> Graph {
-    parse_net(text, "net.prototxt", &NetOptions::default()).unwrap_or_else(|fault| panic!("{fault}"))
-}
-
-/// What the output `y` is for inputs in their order.
-fn run(graph: &Graph, weights: &Weights, inputs: &[(&str, Vec<f32>)]) -> Vec<f32> {
-    let mut session = Session::new(graph, &Options::default().with_threads(1)).unwrap();
-    session.load(weights).unwrap();
-    for (name, numbers) in inputs {
-        session.set_input(name, numbers).unwrap();
-    }
-    session.run();
-    session.output("y").unwrap().to_vec()
-}
 
 /// A network of one layer that reads `x` of these sizes.
 fn one(sizes: &[usize], layer: &str) -> String {

@@ -6,7 +6,8 @@
 //! | good | twice | averages of the weights | airbench94, 12 epochs at batch 128 |
 //! | best | five times | averages of the weights | airbench94, 24 epochs at batch 128, a quarter of the images erased |
 //!
-//! airbench94's best weights are judged by ten views of each image too, as its source does. Whatever the user says stands. `docs/recipes.md` has what they cost and give on CIFAR-10.
+//! airbench94's best weights are judged by ten views of each image too, as its source does. Whatever the user says stands.
+//! `docs/recipes.md` has what they cost and give on CIFAR-10.
 
 use serde::{Deserialize, Serialize};
 
@@ -61,10 +62,13 @@ impl Preset {
         if choices.model.is_none() && self.model(facts.kind) == WIDE {
             choices.epochs.get_or_insert(WIDE_EPOCHS[usize::from(self == Preset::Best)]);
             choices.batch.get_or_insert(WIDE_BATCH.min(2 * batch).min(facts.images));
-            if self == Preset::Best && !choices.no_augment {
+            if choices.no_augment {
+                return choices;
+            }
+            if self == Preset::Best {
                 choices.practice.erase.get_or_insert(WIDE_ERASE);
             }
-            if !choices.no_augment && choices.pairs.loss.is_none() {
+            if choices.pairs.loss.is_none() {
                 choices.practice.tta.get_or_insert(Views::Both);
             }
             return choices;

@@ -14,6 +14,8 @@ use super::budget::Budget;
 use super::call::{Call, Item};
 use super::fault::Fault;
 use super::literal::{Literal, Numbers};
+use crate::numbers::checked_elements;
+use crate::volume::folding;
 
 /// What a node of the graph takes in memory.
 const NODE_COST: u64 = 600;
@@ -245,16 +247,22 @@ impl<'b> Net<'b> {
         value: ValueId,
         dims: &[usize],
     ) -> Result<ValueId, Fault> {
-        let from = self.shape(value);
-        if **from == *dims {
-            return Ok(value);
+        match folding(self.shape(value), dims) {
+            Some(op) => self.add(call, suffix, op, &[value]),
+            None => Ok(value),
         }
-        if dims.is_empty() || from.first() == dims.first() {
-            return self.reshape(call, suffix, value, dims);
-        }
-        let mut target: Vec<isize> = dims.iter().map(|&size| size as isize).collect();
-        target[0] = -1;
-        self.add(call, suffix, Op::Reshape(Reshape { dims: target }), &[value])
+    }
+
+    /// A table of these sizes, worked out number by number.
+    pub(in crate::onnx) fn table(
+        &mut self,
+        call: &Call,
+        dims: Vec<usize>,
+        number: impl Fn(usize) -> f32,
+    ) -> Result<ValueId, Fault> {
+        let count = checked_elements(&dims).ok_or_else(|| call.fault("is too large"))?;
+        self.budget.charge((count as u64).saturating_mul(4)).map_err(|what| call.fault(what))?;
+        self.statistic(call, &Literal::floats(dims, (0..count).map(number).collect()))
     }
 
     /// `value` repeated to `dims`.

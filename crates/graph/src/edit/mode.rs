@@ -12,8 +12,8 @@ pub struct TrainingOptions {
 }
 
 impl Graph {
-    /// The network as it is trained: dropout and stochastic pooling active, BatchNorms by the batch's statistics, which are gathered into
-    /// the running ones by `NAME.update` nodes at the end. A BatchNorm with a frozen parameter keeps its running
+    /// The network as it is trained: dropout and stochastic pooling active, BatchNorms by the batch's statistics, which
+    /// are gathered into the running ones by `NAME.update` nodes at the end. A BatchNorm with a frozen parameter keeps its running
     /// statistics.
     ///
     /// Refused: batch statistics of a single value per channel.

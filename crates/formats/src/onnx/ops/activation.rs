@@ -62,7 +62,7 @@ pub(super) fn apply(
     Ok(value)
 }
 
-fn affine(scale: f32, shift: f32) -> Activation {
+pub(super) fn affine(scale: f32, shift: f32) -> Activation {
     Activation::Affine { scale, shift }
 }
 

@@ -7,17 +7,13 @@ use ocellus_graph::ops::{Activation, Binary, BinaryKind, Stepwise};
 use ocellus_graph::{Op, Source, ValueId};
 
 use super::Made;
-use super::activation::{apply, step};
+use super::activation::{affine, apply, step};
 use crate::onnx::call::{Call, Item};
 use crate::onnx::dims::broadcast;
 use crate::onnx::fault::Fault;
 use crate::onnx::fold::{cast_target, lined_up};
 use crate::onnx::literal::Kind;
 use crate::onnx::net::Net;
-
-fn affine(scale: f32, shift: f32) -> Activation {
-    Activation::Affine { scale, shift }
-}
 
 /// Adds an operator on several tensors; `None` if it is none.
 pub(super) fn add(net: &mut Net, call: &Call) -> Result<Option<Vec<Item>>, Fault> {
@@ -80,7 +76,7 @@ fn is_infinite(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     }
 }
 
-fn binary(kind: BinaryKind) -> Op {
+pub(super) fn binary(kind: BinaryKind) -> Op {
     Op::Binary(Binary { kind })
 }
 

@@ -1,14 +1,16 @@
 //! Operators that only move numbers.
 
-use ocellus_graph::ops::{Concat, Dropout, Slice, Transpose};
+use ocellus_graph::ops::{Concat, Dropout, Transpose};
 use ocellus_graph::{Op, ValueId};
 
 use super::Made;
+use super::volume::Site;
 use crate::onnx::call::{Call, Item};
 use crate::onnx::dims;
 use crate::onnx::fault::Fault;
 use crate::onnx::literal::{Kind, Literal, Numbers};
 use crate::onnx::net::Net;
+use crate::volume;
 
 /// Pieces that one reordering may be made of.
 const MOST_PIECES: usize = 1024;
@@ -110,10 +112,7 @@ pub(super) fn part(
     axis: usize,
     (start, step, count): (usize, usize, usize),
 ) -> Result<ValueId, Fault> {
-    if start == 0 && step == 1 && net.dims(x).get(axis) == Some(&count) {
-        return Ok(x);
-    }
-    net.add(call, suffix, Op::Slice(Slice { axis, start, step, count }), &[x])
+    volume::part(&mut Site { net, call }, suffix, x, axis, (start, step, count))
 }
 
 pub(super) fn split(net: &mut Net, call: &Call) -> Made {

@@ -8,7 +8,6 @@ use super::volume::{Site, taps};
 use super::window::{Axis, axes, explicit_pads, list, window};
 use crate::onnx::call::{Call, Item};
 use crate::onnx::fault::Fault;
-use crate::onnx::literal::Literal;
 use crate::onnx::net::Net;
 use crate::volume::{self, Volume};
 
@@ -175,9 +174,8 @@ pub(super) fn columns_to_image(net: &mut Net, call: &Call) -> Result<ValueId, Fa
         return Err(call.fault(format!("{count} columns are not the {down}x{across} places of its kernel")));
     }
     let (taps, channels) = (kh * kw, columns / (kh * kw));
-    net.budget.charge((columns as u64).saturating_mul(taps as u64 * 4)).map_err(|what| call.fault(what))?;
-    let weight = (0..columns * taps).map(|i| if i / taps % taps == i % taps { 1.0 } else { 0.0 }).collect();
-    let weight = net.statistic(call, &Literal::floats(vec![columns, 1, kh, kw], weight))?;
+    let is_own = |i: usize| i / taps % taps == i % taps;
+    let weight = net.table(call, vec![columns, 1, kh, kw], |i| if is_own(i) { 1.0 } else { 0.0 })?;
     let maps = net.reshape(call, ".maps", x, &[n, columns, down, across])?;
     // What the last window does not reach is added behind.
     let left = |axis: &Axis, places: usize, size: usize| {

@@ -15,13 +15,13 @@ use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::{Padding, Rounding};
 
 use super::Made;
-use super::activation::apply;
+use super::activation::{affine, apply};
 use super::arrange::part;
 use super::window::{Axis, axes, output_size};
 use crate::numbers::checked_elements;
 use crate::onnx::call::{Call, Item};
 use crate::onnx::fault::Fault;
-use crate::onnx::literal::{Kind, Literal};
+use crate::onnx::literal::Kind;
 use crate::onnx::net::Net;
 
 /// Pixels of a window, each of which becomes an image.
@@ -29,10 +29,6 @@ const MOST_TAPS: usize = 64;
 
 /// Numbers up to here are exact.
 const EXACT: usize = 1 << 24;
-
-fn affine(scale: f32, shift: f32) -> Activation {
-    Activation::Affine { scale, shift }
-}
 
 /// x (N, C, H, W) of x (N, C, L) or (N, C, H, W).
 fn image(net: &mut Net, call: &Call, suffix: &str, x: ValueId) -> Result<(ValueId, [usize; 4]), Fault> {
@@ -125,16 +121,13 @@ fn place(
 ) -> Result<ValueId, Fault> {
     let by_column = call.flag("storage_order", false)?;
     let (row_step, column_step) = if by_column { (1, h) } else { (w, 1) };
-    let count = n * c * height * width;
-    net.budget.charge(count as u64 * 4).map_err(|what| call.fault(what))?;
     let first = |i: usize| {
         let (plane, at) = (i / (height * width), i % (height * width));
         let row = (at / width * down.stride) as f32 - down.before as f32;
         let column = (at % width * across.stride) as f32 - across.before as f32;
         (plane * h * w) as f32 + row * row_step as f32 + column * column_step as f32
     };
-    let first =
-        net.statistic(call, &Literal::floats(vec![n, c, height, width], (0..count).map(first).collect()))?;
+    let first = net.table(call, vec![n, c, height, width], first)?;
     // row of the tap = floor((tap + 1/2) / kernel), its column the rest
     let kernel = across.kernel as f32;
     let row = apply(net, call, ".row", tap, &[&affine(1.0 / kernel, 0.5 / kernel), &Stepwise::Floor])?;
@@ -178,10 +171,7 @@ pub(super) fn unpool(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     if full_h < height || full_w < width || !fits {
         return Err(call.fault(format!("cannot make an image of {full_h}x{full_w} of {h}x{w} windows")));
     }
-    let count = n * c * height * width;
-    net.budget.charge(count as u64 * 4).map_err(|what| call.fault(what))?;
-    let index = (0..count).map(|i| i as f32).collect();
-    let index = net.statistic(call, &Literal::floats(vec![n, c, height, width], index))?;
+    let index = net.table(call, vec![n, c, height, width], |i| i as f32)?;
     let op = || {
         let factor = [down.stride, across.stride];
         Op::Upsample(Upsample { factor, interpolation: Interpolation::Nearest })

@@ -6,7 +6,7 @@ use ocellus_graph::ops::{Activation, AvgPool, BinaryKind, Concat, Transpose};
 use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::Rounding;
 
-use super::activation::apply;
+use super::activation::{affine, apply};
 use super::quantize::{self, Grid, binary, dequantized, dequantized_weight, output_kind, quantized};
 use super::{Made, convolve, pool, product, softmax};
 use crate::onnx::call::{Call, Item};
@@ -77,10 +77,6 @@ pub(super) fn add(net: &mut Net, call: &Call) -> Made {
             "export the network with ONNX's own operators",
         )),
     }
-}
-
-fn affine(scale: f32, shift: f32) -> Activation {
-    Activation::Affine { scale, shift }
 }
 
 /// The attribute `activation` of x, under the node's own name.

@@ -1,21 +1,18 @@
 //! Normalisations.
 
 use ocellus_graph::ops::{
-    Activation, AvgPool, BatchNorm, Binary, BinaryKind, Lrn, LrnRegion, Norm, NormAxes, Reduce, ReduceKind,
+    Activation, AvgPool, BatchNorm, BinaryKind, Lrn, LrnRegion, Norm, NormAxes, Reduce, ReduceKind,
     Statistics,
 };
 use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::{Padding, Rounding, Window};
 
 use super::Made;
+use super::arithmetic::binary;
 use crate::onnx::call::{Call, Item};
 use crate::onnx::fault::Fault;
 use crate::onnx::literal::{Kind, Literal};
 use crate::onnx::net::Net;
-
-fn binary(kind: BinaryKind) -> Op {
-    Op::Binary(Binary { kind })
-}
 
 fn affine(scale: f32, shift: f32) -> Op {
     Op::Activation(Activation::Affine { scale, shift })

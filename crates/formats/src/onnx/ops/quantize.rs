@@ -10,7 +10,7 @@ use ocellus_graph::ops::{Activation, Binary, BinaryKind, Reduce, ReduceKind, Ste
 use ocellus_graph::{Op, ValueId};
 
 use super::Made;
-use super::activation::apply;
+use super::activation::{affine, apply};
 use super::convolve::{Operands, convolve};
 use super::product::product;
 use crate::onnx::call::{Call, Item};
@@ -18,10 +18,6 @@ use crate::onnx::fault::Fault;
 use crate::onnx::fold::quantized_along;
 use crate::onnx::literal::{Kind, Literal, Numbers};
 use crate::onnx::net::Net;
-
-fn affine(scale: f32, shift: f32) -> Activation {
-    Activation::Affine { scale, shift }
-}
 
 pub(super) fn binary(
     net: &mut Net,

@@ -1,14 +1,14 @@
 //! Numbers chosen by their places: places that are known now, or the places of the largest.
 
 use ocellus_graph::ops::{
-    Activation, ArgMax, Binary, BinaryKind, Concat, Linear, OneHot, Reduce, ReduceKind, Stepwise, Transpose,
+    ArgMax, BinaryKind, Concat, Linear, OneHot, Reduce, ReduceKind, Stepwise, Transpose,
 };
 use ocellus_graph::{Op, ValueId};
 
 use super::Made;
-use super::activation::apply;
+use super::activation::{affine, apply};
+use super::arithmetic::binary;
 use super::arrange::{chosen, part};
-use crate::numbers::checked_elements;
 use crate::onnx::call::{Call, Item};
 use crate::onnx::fault::Fault;
 use crate::onnx::literal::{Kind, Literal};
@@ -23,21 +23,14 @@ const AWAY: f32 = -3e38;
 /// Indices of one axis that a product with their one-hot vectors looks up.
 const MOST_LOOKED_UP: usize = 1 << 16;
 
-fn binary(kind: BinaryKind) -> Op {
-    Op::Binary(Binary { kind })
-}
-
-fn affine(scale: f32, shift: f32) -> Activation {
-    Activation::Affine { scale, shift }
-}
-
-/// x with `axis` last, and the order that brings it back.
+/// x with `axis` last.
 fn last(net: &mut Net, call: &Call, suffix: &str, x: ValueId, axis: usize) -> Result<ValueId, Fault> {
     let rank = net.shape(x).rank();
     let order: Vec<usize> = (0..rank).filter(|&other| other != axis).chain([axis]).collect();
     turned(net, call, suffix, x, order)
 }
 
+/// x with its last axis where `axis` was.
 fn back(net: &mut Net, call: &Call, suffix: &str, x: ValueId, axis: usize) -> Result<ValueId, Fault> {
     let rank = net.shape(x).rank();
     let mut order: Vec<usize> = (0..rank - 1).collect();
@@ -147,11 +140,10 @@ pub(super) fn looked_up(net: &mut Net, call: &Call, axis: usize) -> Made {
     let hot = net.add(call, ".one_hot", Op::OneHot(OneHot { classes: size }), &[index])?;
     let rows = net.fold(call, ".hot", hot, &[index_dims.iter().product(), size])?;
     let x = last(net, call, ".last", x, axis)?;
-    let others: usize = from.iter().enumerate().filter(|&(i, _)| i != axis).map(|(_, &n)| n).product();
-    let weight = net.fold(call, ".weight", x, &[others, size])?;
+    let others: Vec<usize> = from.iter().enumerate().filter(|&(i, _)| i != axis).map(|(_, &n)| n).collect();
+    let weight = net.fold(call, ".weight", x, &[others.iter().product(), size])?;
     let y = net.add(call, ".product", Op::Linear(Linear), &[rows, weight])?;
     // (indices, axes before, axes behind) -> (axes before, indices, axes behind)
-    let others: Vec<usize> = from.iter().enumerate().filter(|&(i, _)| i != axis).map(|(_, &n)| n).collect();
     let y = net.fold(call, ".unfolded", y, &[&index_dims[..], &others[..]].concat())?;
     let count = index_dims.len();
     let order: Vec<usize> = (count..count + axis).chain(0..count).chain(count + axis..count + rest).collect();
@@ -167,14 +159,11 @@ pub(super) fn triangle(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     };
     let shift = call.number(1, "k")?.unwrap_or(0.0) as i64;
     let upper = call.flag("upper", true)?;
-    let count = checked_elements(&[rows, columns]).ok_or_else(|| call.fault("is too large"))?;
-    net.budget.charge(count as u64 * 4).map_err(|what| call.fault(what))?;
     let inside = |i: usize| {
         let distance = (i % columns) as i64 - (i / columns) as i64;
         if upper { distance >= shift } else { distance <= shift }
     };
-    let mask = (0..count).map(|i| if inside(i) { 1.0 } else { 0.0 }).collect();
-    let mask = net.statistic(call, &Literal::floats(vec![rows, columns], mask))?;
+    let mask = net.table(call, vec![rows, columns], |i| if inside(i) { 1.0 } else { 0.0 })?;
     net.add(call, "", binary(BinaryKind::Mul), &[x, mask])
 }
 
@@ -186,15 +175,12 @@ pub(super) fn running_sum(net: &mut Net, call: &Call) -> Result<ValueId, Fault> 
     let axis = call.axis(axis as i64, dims.len())?;
     let size = dims[axis];
     let (exclusive, reverse) = (call.flag("exclusive", false)?, call.flag("reverse", false)?);
-    let count = checked_elements(&[size, size]).ok_or_else(|| call.fault("is too large"))?;
-    net.budget.charge(count as u64 * 4).map_err(|what| call.fault(what))?;
     let share = |i: usize| {
         let (to, from) = (i / size, i % size);
         let counts = if reverse { from > to } else { from < to };
         if counts || (from == to && !exclusive) { 1.0 } else { 0.0 }
     };
-    let ones = (0..count).map(share).collect();
-    let ones = net.statistic(call, &Literal::floats(vec![size, size], ones))?;
+    let ones = net.table(call, vec![size, size], share)?;
     let x = last(net, call, ".last", x, axis)?;
     let turned_dims = net.dims(x);
     let rows = net.fold(call, ".rows", x, &[dims.iter().product::<usize>() / size.max(1), size])?;
