@@ -49,6 +49,7 @@ impl Machine {
             Kernel::Conv { recipe, clamp, residual_worth } => {
                 products::conv(call, recipe, *clamp, *residual_worth);
             }
+            Kernel::ConvChain { recipe, clamps } => products::conv_chain(call, recipe, *clamps),
             Kernel::PackConvInputGrad(recipe) => products::pack_conv_input_grad(call, recipe),
             Kernel::ConvInputGrad { recipe, clamp } => products::conv_input_grad(call, recipe, *clamp),
             Kernel::ConvWeightGrad(recipe) => products::conv_weight_grad(call, recipe),

@@ -1,6 +1,6 @@
 //! Convolutions and fully connected layers: packing, products, gradients.
 
-use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, Worth};
+use ocellus_kernels::conv::{Clamp, ConvChain, ConvForward, ConvInputGrad, ConvWeightGrad, Epilogue, Worth};
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
 
 use super::{Call, optional};
@@ -27,6 +27,14 @@ pub fn conv(mut call: Call<'_>, recipe: &ConvForward, clamp: Option<Clamp>, resi
     let worth = optional(sums).map(|sum| Worth { sum, residual: residual_worth });
     let epilogue = Epilogue { bias: optional(bias), residual: optional(residual), clamp, worth };
     recipe.run(pool, x, packed, epilogue, scratch, y);
+}
+
+pub fn conv_chain(mut call: Call<'_>, recipe: &ConvChain, clamps: [Option<Clamp>; 2]) {
+    let (pool, _) = call.tools();
+    let ([x, packed, bias, packed_next, bias_next], [y, scratch]) = call.parts();
+    let epilogue = |bias, clamp| Epilogue { bias: optional(bias), residual: None, clamp, worth: None };
+    let links = [(packed, epilogue(bias, clamps[0])), (packed_next, epilogue(bias_next, clamps[1]))];
+    recipe.run(pool, x, links, scratch, y);
 }
 
 pub fn pack_conv_input_grad(mut call: Call<'_>, recipe: &ConvInputGrad) {

@@ -4,7 +4,7 @@ use ocellus_graph::{Graph, GraphError, Op, ValueId};
 
 use super::lowering::Lowering;
 use super::{
-    Buffer, BufferId, Lifetime, MOST_OPERANDS, ParamPort, Plan, Port, Step, emit, memory, recompute,
+    Buffer, BufferId, Lifetime, MOST_OPERANDS, ParamPort, Plan, Port, Step, chain, emit, memory, recompute,
 };
 use crate::passes::{fuse, singles};
 use crate::{EngineError, Options};
@@ -101,10 +101,11 @@ fn finish(mut lowering: Lowering, outputs: Vec<Port>) -> Plan {
         let ports = inputs.iter().chain(&outputs).map(|port| port.buffer);
         release(&mut buffers, &steps, ports);
     }
-    let mut floats = memory::place(&mut buffers, &prepare, &mut steps);
+    chain::join(&mut buffers, &mut steps, options.threads);
+    let mut floats = memory::place(&mut buffers, &prepare, &mut steps, options.threads);
     if floats * size_of::<f32>() > options.recompute_above {
         recompute::recompute(&mut buffers, &mut steps);
-        floats = memory::place(&mut buffers, &prepare, &mut steps);
+        floats = memory::place(&mut buffers, &prepare, &mut steps, options.threads);
     }
     let (threads, isa) = (options.threads, options.isa);
     let (graph, precision) = (graph.name.clone(), options.precision.clone());

@@ -109,8 +109,23 @@ impl<'a> Lowering<'a> {
         (format, len): (Format, usize),
         lifetime: Lifetime,
     ) -> BufferId {
-        self.buffers.push(Buffer { name: name.into(), format, len, lifetime, inside: None, offset: 0 });
+        self.buffers.push(Buffer {
+            name: name.into(),
+            format,
+            len,
+            lifetime,
+            inside: None,
+            map: 0,
+            offset: 0,
+        });
         BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// A new buffer for images in channel blocks.
+    fn maps(&mut self, name: String, format: Format, [n, c, h, w]: [usize; 4]) -> BufferId {
+        let id = self.words(name, (format, format.blocked_len(n, c, h, w)), Lifetime::Steps);
+        self.buffers[id.index()].map = h * w * format.block();
+        id
     }
 
     /// Room that one step needs while it runs; none for a length of 0.
@@ -139,7 +154,7 @@ impl<'a> Lowering<'a> {
         let name = self.graph.value(value).name.clone();
         let id = match self.homes[value.index()] {
             Some(home) => self.part(name, home, c),
-            None => self.buffer(name, blocked_len(n, c, h, w), Lifetime::Steps),
+            None => self.maps(name, Format::F32, [n, c, h, w]),
         };
         self.rooms[value.index()] = Some(id);
         id
@@ -297,7 +312,7 @@ impl<'a> Lowering<'a> {
         let home = self.homes[value.index()].filter(|home| self.coding(home.whole) == self.coding(value));
         let id = match home {
             Some(home) => self.narrow_part(name, home, c),
-            None => self.words(name, (format, format.blocked_len(n, c, h, w)), Lifetime::Steps),
+            None => self.maps(name, format, [n, c, h, w]),
         };
         self.narrow_rooms[value.index()] = Some(id);
         id

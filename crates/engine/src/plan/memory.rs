@@ -4,8 +4,15 @@
 //! Persistent buffers come first, one after another. Of the others the largest is placed first, each at the lowest
 //! offset where it overlaps nothing that lives at the same time (greedy by size; Pisarchyk and Lee, "Efficient Memory
 //! Management for Deep Neural Net Inference", 2020, section 5).
+//!
+//! Threads share the rows of a map, the same ones from step to step. If maps of another size lay in the same place, lines
+//! of memory would change hands between cores with every run. So, unless it takes much more memory, only maps of one size
+//! share room.
 
 use super::{Buffer, BufferId, Lifetime, Step};
+
+/// Words that a plan may be longer because maps of different sizes do not share room.
+const MOST_SPREAD: usize = 4 << 20;
 
 /// Floats in a cache line: every buffer begins on one, so that vectors are aligned and threads do not share lines.
 const LINE: usize = 16;
@@ -17,12 +24,19 @@ pub fn aligned(len: usize) -> usize {
 
 /// Sets every buffer's offset and decides which steps write over what they read; returns the arena's length in
 /// floats. What lives only while parameters are packed shares its room with what lives in a run.
-pub fn place(buffers: &mut [Buffer], prepare: &[Step], steps: &mut [Step]) -> usize {
+pub fn place(buffers: &mut [Buffer], prepare: &[Step], steps: &mut [Step], threads: usize) -> usize {
     let persistent = place_persistent(buffers);
     let before = lifetimes(buffers, prepare, |lifetime| lifetime == Lifetime::Preparing);
     let mut lives = lifetimes(buffers, steps, |lifetime| lifetime != Lifetime::Preparing);
     let hosts = share(buffers, steps, &mut lives);
-    let end = lay_out(buffers, &before, persistent).max(lay_out(buffers, &lives, persistent));
+    let one_kind = |_: &Buffer| 0;
+    let least = lay_out(buffers, &before, persistent, one_kind);
+    let packed = least.max(lay_out(buffers, &lives, persistent, one_kind));
+    let mut end = least.max(lay_out(buffers, &lives, persistent, |buffer| buffer.map));
+    if threads == 1 || end > packed + MOST_SPREAD {
+        lay_out(buffers, &lives, persistent, one_kind);
+        end = packed;
+    }
     for (b, host) in hosts.iter().enumerate().filter_map(|(b, host)| host.map(|h| (b, h))) {
         buffers[b].offset = buffers[host].offset;
     }
@@ -35,14 +49,25 @@ pub fn place(buffers: &mut [Buffer], prepare: &[Step], steps: &mut [Step]) -> us
     end
 }
 
-/// Places the buffers that live at all, from `start` on; returns where the last one ends.
-fn lay_out(buffers: &mut [Buffer], lives: &[Option<(usize, usize)>], start: usize) -> usize {
+/// Places the buffers that live at all, from `start` on, those of one `kind` after those of another; returns where the
+/// last one ends.
+fn lay_out(
+    buffers: &mut [Buffer],
+    lives: &[Option<(usize, usize)>],
+    start: usize,
+    kind: impl Fn(&Buffer) -> usize,
+) -> usize {
     let mut order: Vec<usize> = (0..buffers.len()).filter(|&b| lives[b].is_some()).collect();
-    order.sort_by_key(|&b| (std::cmp::Reverse(buffers[b].len), b));
-    let mut placed: Vec<usize> = Vec::new();
-    let mut end = start;
+    order.sort_by_key(|&b| (kind(&buffers[b]), std::cmp::Reverse(buffers[b].len), b));
+    let (mut end, mut start_of_kind) = (start, start);
+    let (mut placed, mut last_kind): (Vec<usize>, _) = (Vec::new(), None);
     for b in order {
-        let offset = lowest_gap(buffers, lives, &placed, b, start);
+        let this = Some(kind(&buffers[b]));
+        if this != last_kind {
+            (start_of_kind, last_kind) = (end, this);
+            placed.clear();
+        }
+        let offset = lowest_gap(buffers, lives, &placed, b, start_of_kind);
         buffers[b].offset = offset;
         end = end.max(offset + aligned(buffers[b].len));
         let at = placed.partition_point(|&p| buffers[p].offset <= offset);

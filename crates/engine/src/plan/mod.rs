@@ -2,6 +2,7 @@
 //! of shapes, one precision. A plan can be printed and compared without running; it is never saved.
 
 mod build;
+mod chain;
 mod display;
 mod emit;
 mod lowering;
@@ -57,6 +58,8 @@ pub struct Buffer {
     pub lifetime: Lifetime,
     /// The buffer of which it is a part, and how many words from that one's start it begins.
     pub inside: Option<(BufferId, usize)>,
+    /// Words of one of its maps, if it is in channel blocks; else 0.
+    pub map: usize,
     /// Where it begins, in words from the arena's start; buffers that never live at once may share room.
     pub offset: usize,
 }

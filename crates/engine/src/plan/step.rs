@@ -2,7 +2,7 @@
 
 use ocellus_graph::Op;
 use ocellus_graph::ops::{AdamUpdate, MuonUpdate, RunningUpdate, SgdUpdate, Statistics};
-use ocellus_kernels::conv::{Clamp, ConvForward, ConvInputGrad, ConvWeightGrad};
+use ocellus_kernels::conv::{Clamp, ConvChain, ConvForward, ConvInputGrad, ConvWeightGrad};
 use ocellus_kernels::elementwise::{Activation, Blocked, Broadcast, ByOutput};
 use ocellus_kernels::format::Format;
 use ocellus_kernels::gemm::{LinearForward, LinearInputGrad, LinearWeightGrad};
@@ -53,6 +53,13 @@ pub enum Kernel {
         clamp: Option<Clamp>,
         /// What a step of an 8-bit residual is worth; 1 otherwise.
         residual_worth: f32,
+    },
+    /// Reads: x, packed w and bias? of the first, packed w and bias? of the second. Writes: y.
+    ConvChain {
+        /// How.
+        recipe: ConvChain,
+        /// Bounds at the end of each.
+        clamps: [Option<Clamp>; 2],
     },
     /// Reads: w, nothing. Writes: packed w.
     PackConvInputGrad(ConvInputGrad),
@@ -476,6 +483,7 @@ impl Kernel {
                 ("winograd 2x2", _) => "conv winograd 2x2",
                 _ => "conv winograd 4x4",
             },
+            Kernel::ConvChain { .. } => "conv 1x1 + depthwise",
             Kernel::ConvInputGrad { recipe, .. } => match recipe.algorithm() {
                 "direct" if recipe.format() == Format::Bf16 => "input grad direct bf16",
                 "direct" => "input grad direct",

@@ -104,6 +104,41 @@ impl Depthwise {
         }
     }
 
+    /// The instructions it is for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The source's rows that the windows of a forward convolution's output `rows` reach.
+    pub fn reach(&self, rows: &Range<usize>) -> Range<usize> {
+        let axis = &self.passes[0].rows;
+        let last = axis.offsets.last().copied().unwrap_or(0);
+        let pixel = |row: usize, offset: isize| ((row * axis.stride) as isize + offset).max(0) as usize;
+        let end = if rows.is_empty() { 0 } else { pixel(rows.end - 1, last + 1).min(axis.source) };
+        pixel(rows.start, axis.first()).min(end)..end
+    }
+
+    /// Computes output `rows` of a `plane` (an image's block of channels) of a forward convolution from `x`, the source's
+    /// rows that they [reach](Self::reach).
+    ///
+    /// # Safety
+    /// Nobody else accesses these rows of `y`, which is as long as the output.
+    pub unsafe fn run_rows(
+        &self,
+        x: &[f32],
+        (packed, epilogue): (&[f32], Epilogue<'_>),
+        (plane, rows): (usize, Range<usize>),
+        y: SharedMut<'_, f32>,
+    ) {
+        let (reach, row_len) = (self.reach(&rows), self.from[1] * BLOCK);
+        assert!(packed.len() == self.packed_len() && x.len() >= reach.len() * row_len, "lengths");
+        let pass = &self.passes[0];
+        let interior = interior(&pass.cols);
+        let job = Job { depthwise: self, pass, interior, weights: packed, epilogue, y };
+        // SAFETY: all rows that are reached are there; the rest is the caller's promise.
+        unsafe { job.run(x.as_ptr().wrapping_sub(reach.start * row_len), plane, rows) }
+    }
+
     /// Runs every pass.
     pub fn run(&self, pool: &ThreadPool, run: DirectRun<'_>) {
         let DirectRun { x, mut packed, epilogue, y, .. } = run;
@@ -119,14 +154,17 @@ impl Depthwise {
             packed = rest;
             let least = pass.rows.count.div_ceil((STRIP / pass.cols.count).max(1));
             let strips = evened(least, [pass.rows.count, pass.cols.count]);
-            let job = Job { depthwise: self, pass, interior: interior(&pass.cols), x, weights, epilogue, y };
-            let planes = blocks(self.channels);
+            let job = Job { depthwise: self, pass, interior: interior(&pass.cols), weights, epilogue, y };
+            let (planes, plane_len) = (blocks(self.channels), self.from[0] * self.from[1] * BLOCK);
             // Strips outermost: the rows of a large image then stay with the thread that made them in the convolution
             // before, whose tasks are blocks of rows, too.
             pool.run(self.batch * strips * planes, &|task| {
                 let (unit, block) = (task / planes, task % planes);
                 let (image, strip) = (unit / strips, unit % strips);
-                job.run(image * planes + block, row_block(strip, strips, pass.rows.count));
+                let plane = image * planes + block;
+                let x = x[plane * plane_len..][..plane_len].as_ptr();
+                // SAFETY: the whole plane is there.
+                unsafe { job.run(x, plane, row_block(strip, strips, pass.rows.count)) }
             });
         }
     }
@@ -172,7 +210,6 @@ struct Job<'a> {
     depthwise: &'a Depthwise,
     pass: &'a Pass,
     interior: Range<usize>,
-    x: &'a [f32],
     /// `[block][row][column][16]`.
     weights: &'a [f32],
     epilogue: Epilogue<'a>,
@@ -180,12 +217,14 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Computes some rows of a `plane` (an image's block of channels).
-    fn run(&self, plane: usize, rows: Range<usize>) {
+    /// Computes some rows of a `plane` (an image's block of channels) from the source's, which begins at `x`.
+    ///
+    /// # Safety
+    /// The source's rows that the windows reach are there; the rows of the plane are nobody else's.
+    unsafe fn run(&self, x: *const f32, plane: usize, rows: Range<usize>) {
         let Job { depthwise: all, pass, epilogue, .. } = self;
         let block = plane % blocks(all.channels);
-        let (from, to) = (all.from[0] * all.from[1] * BLOCK, all.to[0] * all.to[1] * BLOCK);
-        let x = &self.x[plane * from..][..from];
+        let to = all.to[0] * all.to[1] * BLOCK;
         let mut bias = [0.0; LANES];
         if let Some(every) = epilogue.bias {
             let real = &every[block * BLOCK..every.len().min((block + 1) * BLOCK)];
@@ -202,7 +241,7 @@ impl Job<'_> {
             let at =
                 plane * to + ((pass.rows.start + row * pass.rows.step) * all.to[1] + pass.cols.start) * BLOCK;
             let args = TileArgs {
-                x: x.as_ptr().wrapping_add(first),
+                x: x.wrapping_add(first),
                 x_step: pass.cols.stride * BLOCK,
                 rows: taps.len(),
                 row_step: spacing(&pass.rows) * all.from[1] * BLOCK,
@@ -216,7 +255,7 @@ impl Job<'_> {
                 bias: bias.as_ptr(),
                 clamp: epilogue.clamp,
             };
-            // SAFETY: `args` is a row of the plane's output and the rows of the source that it reads, which are inside.
+            // SAFETY: `args` is a row of the plane's output and the rows of the source that it reads: the caller's promise.
             unsafe { self.run_row(&args) }
         }
     }
@@ -246,14 +285,14 @@ impl Job<'_> {
         let special = (spacing(cols) == 1).then(|| rows_of_taps(self.depthwise.isa, cols)).flatten();
         let tiles = special.unwrap_or(generic);
         let origin = cols.first();
-        let mut column = self.interior.start;
-        while column < self.interior.end {
-            let left = self.interior.end - column;
-            let pixels = if left >= tiles.len() { tiles.len() } else { left };
-            let x = (column * cols.stride).strict_add_signed(origin) * BLOCK;
+        let (start, pixels) = (self.interior.start, self.interior.len());
+        // Tiles of nearly equal width: a narrow one would wait for its own sums.
+        let count = pixels.div_ceil(tiles.len());
+        for tile in 0..count {
+            let (from, to) = (start + pixels * tile / count, start + pixels * (tile + 1) / count);
+            let x = (from * cols.stride).strict_add_signed(origin) * BLOCK;
             // SAFETY: all taps of these pixels lie inside; the tiles are those of the recipe's ISA.
-            unsafe { tiles[pixels - 1](&args.moved(x, column)) }
-            column += pixels;
+            unsafe { tiles[to - from - 1](&args.moved(x, from)) }
         }
     }
 }

@@ -9,6 +9,8 @@
 //!
 //! The panel stays in the second-level cache over the rows, the rows over the panels.
 
+use std::ops::Range;
+
 use crate::format::Format;
 use crate::isa::{Isa, LANES};
 use crate::layout::{BLOCK, blocks};
@@ -113,6 +115,16 @@ struct Place {
     row: usize,
     rows: usize,
     group: usize,
+}
+
+/// Where rows of a panel are written: its first pixel, and from one to the next. Steps are in words.
+struct Destination {
+    y: *mut f32,
+    /// What is added, in the layout of `y`; null for none.
+    residual: *const f32,
+    step: usize,
+    row_step: usize,
+    block_step: usize,
 }
 
 impl Direct {
@@ -232,8 +244,46 @@ impl Direct {
         }
     }
 
+    /// Whether every output pixel is made of the input pixel at its place, in `f32` and one group.
+    pub fn is_pointwise(&self) -> bool {
+        let one = |step: &Step| step.source.dense && !step.source.is_staged() && step.taps.len() == 1;
+        let whole = self.groups == 1 && self.format() == Format::F32 && self.layout == InputLayout::Blocked;
+        whole && self.passes.len() == 1 && self.passes.iter().all(one)
+    }
+
+    /// Some rows of a panel of one image of a pointwise convolution, to `y`: blocks of channels of so many rows, which are
+    /// `pitch` pixels apart and begin at pixel `left`.
+    pub fn run_pointwise(
+        &self,
+        (x, packed, epilogue): (&[f32], &[f32], Epilogue<'_>),
+        panel: Panel,
+        (rows, asks): (Range<usize>, bool),
+        (y, left, pitch): (&mut [f32], usize, usize),
+    ) {
+        let width = self.to.size[1];
+        assert!(self.is_pointwise() && x.len() == self.image_len() && rows.end <= self.to.size[0], "rows");
+        assert!(left + width <= pitch && y.len() >= panel.vectors * rows.len() * pitch * LANES, "room");
+        assert_eq!(packed.len(), self.packed_len(), "packed length");
+        let to = Destination {
+            y: y.as_mut_ptr().wrapping_add(left * LANES),
+            residual: std::ptr::null(),
+            step: LANES,
+            row_step: pitch * LANES,
+            block_step: rows.len() * pitch * LANES,
+        };
+        let (y, split) = (SharedMut::new(y), Split { channels_first: false, chunks: 1 });
+        let job = Job { direct: self, step: &self.passes[0], x, packed, epilogue, y, split };
+        // SAFETY: a window is the pixel itself; `y` has room for the rows of every vector of the panel.
+        unsafe { job.run_panel_to(panel, (0, rows.len()), (&x[rows.start * width * LANES..], asks), &to) }
+    }
+
+    /// Pixels of an output row.
+    pub fn width(&self) -> usize {
+        self.to.size[1]
+    }
+
     /// Words of one input image.
-    fn image_len(&self) -> usize {
+    pub fn image_len(&self) -> usize {
         let SourceShape { blocks, step, .. } = source_shape(self.from, (self.layout, self.format()), 1);
         blocks * step * plane(self.from)
     }
@@ -257,7 +307,7 @@ impl Direct {
     }
 
     /// The panels of one group's output channels.
-    fn panels(&self) -> Panels {
+    pub fn panels(&self) -> Panels {
         Panels { blocks: blocks(self.to.channels / self.groups), vectors: self.vectors }
     }
 
@@ -332,15 +382,42 @@ impl Job<'_> {
 
     /// Computes the output channels of one panel for a block of rows. Who `asks` for `x` ahead of its use is the first to
     /// read it: it may lie far away.
-    fn run_panel(&self, panel: Panel, place: &Place, (x, asks): (&[f32], bool)) {
+    fn run_panel(&self, panel: Panel, place: &Place, x: (&[f32], bool)) {
         let (direct, step) = (self.direct, self.step);
         let Side { size: [_, width], .. } = direct.to;
+        let block = (place.image * direct.groups + place.group) * blocks(direct.to.channels / direct.groups);
+        let pixel = (step.pass.rows.start + place.row * step.pass.rows.step) * width + step.pass.cols.start;
+        let out = direct.out_format().block();
+        let y = ((block + panel.block) * plane(direct.to) + pixel) * out;
+        let to = Destination {
+            y: self.y.as_ptr().wrapping_add(y),
+            residual: self.epilogue.residual.map_or(std::ptr::null(), |r| r[y..].as_ptr()),
+            step: step.pass.cols.step * out,
+            row_step: step.pass.rows.step * width * out,
+            block_step: plane(direct.to) * out,
+        };
+        // SAFETY: `to` is the task's own rows of its own channels, inside the checked length, and those of the residual.
+        unsafe { self.run_panel_to(panel, (place.group, place.rows), x, &to) }
+    }
+
+    /// Computes some rows of a panel of a group.
+    ///
+    /// # Safety
+    /// `x` begins with the first row's windows; the panel's rows at `to` are nobody else's, those of its residual readable.
+    unsafe fn run_panel_to(
+        &self,
+        panel: Panel,
+        (group, rows): (usize, usize),
+        (x, asks): (&[f32], bool),
+        to: &Destination,
+    ) {
+        let (direct, step) = (self.direct, self.step);
         let group_lanes = direct.to.channels / direct.groups;
         let (mut bias, mut factors) = ([0.0; MOST_VECTORS * LANES], [0.0; MOST_VECTORS * LANES]);
         let lane = panel.block * LANES;
         let own = |all: &[f32], to: &mut [f32]| {
             let count = (group_lanes - lane).min(panel.vectors * LANES);
-            to[..count].copy_from_slice(&all[place.group * group_lanes + lane..][..count]);
+            to[..count].copy_from_slice(&all[group * group_lanes + lane..][..count]);
         };
         if let Some(all) = self.epilogue.bias {
             own(all, &mut bias);
@@ -348,13 +425,9 @@ impl Job<'_> {
         if let Some(worth) = self.epilogue.worth {
             own(worth.sum, &mut factors);
         }
-        let rows = direct.panel_rows(step);
-        let weights = step.packed + place.group * direct.group_packed_len(step) + panel.block * LANES * rows;
-        let weights = &self.packed[weights..][..panel.vectors * LANES * rows];
-        let block = (place.image * direct.groups + place.group) * blocks(group_lanes) + panel.block;
-        let pixel = (step.pass.rows.start + place.row * step.pass.rows.step) * width + step.pass.cols.start;
-        let out = direct.out_format().block();
-        let y = (block * plane(direct.to) + pixel) * out;
+        let panel_rows = direct.panel_rows(step);
+        let weights = step.packed + group * direct.group_packed_len(step) + panel.block * LANES * panel_rows;
+        let weights = &self.packed[weights..][..panel.vectors * LANES * panel_rows];
         let channels = direct.from.channels / direct.groups;
         let args = TileArgs {
             x: x.as_ptr(),
@@ -365,11 +438,11 @@ impl Job<'_> {
             channels: direct.words(),
             block: direct.layout.words(direct.format(), channels),
             weights: weights.as_ptr(),
-            y: self.y.as_ptr().wrapping_add(y),
-            residual: self.epilogue.residual.map_or(std::ptr::null(), |r| r[y..].as_ptr()),
-            y_step: step.pass.cols.step * out,
-            y_row_step: step.pass.rows.step * width * out,
-            y_block_step: plane(direct.to) * out,
+            y: to.y,
+            residual: to.residual,
+            y_step: to.step,
+            y_row_step: to.row_step,
+            y_block_step: to.block_step,
             bias: bias.as_ptr(),
             scale: factors.as_ptr(),
             residual_scale: self.epilogue.worth.map_or(1.0, |worth| worth.residual),
@@ -377,9 +450,8 @@ impl Job<'_> {
             wide: direct.wide,
         };
         // SAFETY: `prepare` laid out every tap of every pixel of these rows for all blocks; the panel was packed for
-        // this step; `y` is the task's own rows of its own channels, inside the checked length; the tile functions
-        // are those of `direct.isa`.
-        unsafe { self.run_rows(args, panel.vectors, (place.rows, asks)) }
+        // this step; the tile functions are those of `direct.isa`; the rest is the caller's promise.
+        unsafe { self.run_rows(args, panel.vectors, (rows, asks)) }
     }
 
     /// Cuts `rows` rows into tiles: all rows as one line where they follow one another, else pairs of narrow rows.

@@ -108,6 +108,11 @@ impl ConvForward {
         Some(ConvForward { geometry, kind })
     }
 
+    /// The kernels.
+    pub(super) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
     /// The algorithm: "direct", "depthwise", "grouped", "winograd 2x2" or "winograd 4x4".
     pub fn algorithm(&self) -> &'static str {
         self.kind.name()

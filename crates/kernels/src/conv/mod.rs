@@ -4,6 +4,7 @@
 //! many packed weights and how much scratch memory it needs and then runs without allocating. A recipe that cannot be made (`None`) is left to the reference.
 //! Every element is summed in an order fixed by the geometry, so results are the same bits at any thread count.
 
+mod chain;
 mod depthwise;
 mod direct;
 mod direct_grad;
@@ -27,6 +28,7 @@ mod winograd;
 
 use crate::format::Format;
 use crate::threads::ThreadPool;
+pub use chain::ConvChain;
 pub use forward::ConvForward;
 pub use input_grad::ConvInputGrad;
 pub use quantise::{Quantise, Quantised};
@@ -173,6 +175,8 @@ pub struct Worth<'a> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_chain;
 #[cfg(test)]
 mod tests_narrow;
 #[cfg(test)]
