@@ -96,16 +96,17 @@ fn finish(mut lowering: Lowering, outputs: Vec<Port>) -> Plan {
         let buffer = lowering.plain(param.value);
         params.push(ParamPort { port: port(&lowering, &param.name, param.value, buffer), role: param.role });
     }
+    let may_spread = lowering.options.threads > 1 && !lowering.is_training();
     let Lowering { options, mut buffers, prepare, mut steps, .. } = lowering;
     if !options.keep_weights {
         let ports = inputs.iter().chain(&outputs).map(|port| port.buffer);
         release(&mut buffers, &steps, ports);
     }
     chain::join(&mut buffers, &mut steps, options.threads);
-    let mut floats = memory::place(&mut buffers, &prepare, &mut steps, options.threads);
+    let mut floats = memory::place(&mut buffers, &prepare, &mut steps, may_spread);
     if floats * size_of::<f32>() > options.recompute_above {
         recompute::recompute(&mut buffers, &mut steps);
-        floats = memory::place(&mut buffers, &prepare, &mut steps, options.threads);
+        floats = memory::place(&mut buffers, &prepare, &mut steps, may_spread);
     }
     let (threads, isa) = (options.threads, options.isa);
     let (graph, precision) = (graph.name.clone(), options.precision.clone());

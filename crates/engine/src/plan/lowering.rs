@@ -187,7 +187,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Whether parameters are updated, or gradients for that computed.
-    fn is_training(&self) -> bool {
+    pub fn is_training(&self) -> bool {
         let trains = |op: &Op| {
             op.writes() > 0
                 || matches!(op, Op::Conv2dGradInput(_) | Op::Conv2dGradWeight(_) | Op::LossGrad(_))

@@ -7,7 +7,7 @@
 //!
 //! Threads share the rows of a map, the same ones from step to step. If maps of another size lay in the same place, lines
 //! of memory would change hands between cores with every run. So, unless it takes much more memory, only maps of one size
-//! share room.
+//! share room; in training most of them live at the same time, and share none anyway.
 
 use super::{Buffer, BufferId, Lifetime, Step};
 
@@ -23,8 +23,9 @@ pub fn aligned(len: usize) -> usize {
 }
 
 /// Sets every buffer's offset and decides which steps write over what they read; returns the arena's length in
-/// floats. What lives only while parameters are packed shares its room with what lives in a run.
-pub fn place(buffers: &mut [Buffer], prepare: &[Step], steps: &mut [Step], threads: usize) -> usize {
+/// floats. What lives only while parameters are packed shares its room with what lives in a run. If it `may_spread`, maps of
+/// different sizes share none.
+pub fn place(buffers: &mut [Buffer], prepare: &[Step], steps: &mut [Step], may_spread: bool) -> usize {
     let persistent = place_persistent(buffers);
     let before = lifetimes(buffers, prepare, |lifetime| lifetime == Lifetime::Preparing);
     let mut lives = lifetimes(buffers, steps, |lifetime| lifetime != Lifetime::Preparing);
@@ -32,10 +33,13 @@ pub fn place(buffers: &mut [Buffer], prepare: &[Step], steps: &mut [Step], threa
     let one_kind = |_: &Buffer| 0;
     let least = lay_out(buffers, &before, persistent, one_kind);
     let packed = least.max(lay_out(buffers, &lives, persistent, one_kind));
-    let mut end = least.max(lay_out(buffers, &lives, persistent, |buffer| buffer.map));
-    if threads == 1 || end > packed + MOST_SPREAD {
-        lay_out(buffers, &lives, persistent, one_kind);
-        end = packed;
+    let mut end = packed;
+    if may_spread {
+        end = least.max(lay_out(buffers, &lives, persistent, |buffer| buffer.map));
+        if end > packed + MOST_SPREAD {
+            lay_out(buffers, &lives, persistent, one_kind);
+            end = packed;
+        }
     }
     for (b, host) in hosts.iter().enumerate().filter_map(|(b, host)| host.map(|h| (b, h))) {
         buffers[b].offset = buffers[host].offset;
