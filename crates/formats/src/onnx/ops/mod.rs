@@ -59,7 +59,7 @@ pub(super) fn add(net: &mut Net, call: &Call) -> Made {
         "InstanceNormalization" => one(norm::instance(net, call)),
         "GroupNormalization" => one(norm::group(net, call)),
         "LayerNormalization" => norm::layer(net, call),
-        "RMSNormalization" => one(norm::root_mean_square(net, call)),
+        "RMSNormalization" | "SimplifiedLayerNormalization" => one(norm::root_mean_square(net, call)),
         "MeanVarianceNormalization" => one(norm::mean_variance(net, call)),
         "LpNormalization" => one(norm::lp(net, call)),
         "ImageScaler" => one(norm::image_scaler(net, call)),
