@@ -40,6 +40,12 @@ pub(super) fn add(net: &mut Net, call: &Call) -> Made {
     match call.node.domain.as_str() {
         "" => {}
         "com.microsoft" => return microsoft::add(net, call),
+        "com.microsoft.nchwc" => {
+            return Err(call.fault_with(
+                "has its channels in blocks for one kind of processor",
+                "save the network at ONNX Runtime's level ORT_ENABLE_EXTENDED, which does not do that",
+            ));
+        }
         domain => {
             let what = format!("is of the domain {domain}, which is not ONNX's own");
             return Err(call.fault_with(what, "export the network with ONNX's own operators"));
