@@ -28,6 +28,41 @@ pub struct StateArgs {
     pub level: i32,
 }
 
+/// Which shapes a network's inputs are to have.
+#[derive(Clone, Debug, Default, Args)]
+pub struct InputArgs {
+    /// Shape of the input; with its name for one of several, and for any number of axes: tokens=1,16
+    #[arg(long = "input", value_name = "[NAME=]N,C,H,W", value_parser = parse_input)]
+    pub inputs: Vec<InputShape>,
+}
+
+impl InputArgs {
+    /// The image, if one is told without a name.
+    fn image(&self) -> Option<[usize; 4]> {
+        self.inputs.iter().filter(|input| input.name.is_empty()).find_map(|input| match *input.sizes {
+            [n, c, h, w] => Some([n, c, h, w]),
+            [c, h, w] => Some([1, c, h, w]),
+            _ => None,
+        })
+    }
+
+    /// All that is told beside the image.
+    fn others(&self) -> Vec<(String, Vec<usize>)> {
+        let is_image = |input: &&InputShape| input.name.is_empty() && matches!(input.sizes.len(), 3 | 4);
+        let others = self.inputs.iter().filter(|input| !is_image(input));
+        others.map(|input| (input.name.clone(), input.sizes.clone())).collect()
+    }
+}
+
+/// The shape of one input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputShape {
+    /// Its name; empty for the first.
+    pub name: String,
+    /// Its sizes.
+    pub sizes: Vec<usize>,
+}
+
 /// Where weights come from that are not in the network's own file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SourceArgs {
@@ -40,6 +75,9 @@ pub struct SourceArgs {
     #[allow(missing_docs)]
     #[command(flatten)]
     pub state: StateArgs,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub shapes: InputArgs,
     /// Classes of a network of the zoo, for commands that ask.
     #[arg(skip)]
     pub classes: Option<usize>,
@@ -140,13 +178,14 @@ impl PrepareArgs {
 }
 
 impl SourceArgs {
-    /// Finds `word`, with input `(N, C, H, W)` if given.
+    /// Finds `word`, with input `(N, C, H, W)` if given, else with the shapes that were said.
     pub fn find(&self, word: &str, input: Option<[usize; 4]>) -> anyhow::Result<Found> {
         let ask = Ask {
             word: word.into(),
             weights: self.weights.clone(),
             net: self.net.clone(),
-            input,
+            input: input.or_else(|| self.shapes.image()),
+            shapes: self.shapes.others(),
             fed: self.fed.clone(),
             classes: self.classes,
             stages: self.state.stages.clone(),
@@ -179,6 +218,7 @@ impl SourceArgs {
                 if found.file.is_none() { " in the zoo" } else { "" }
             );
         }
+        found.take_pictures()?;
         prepare.preparation().apply(&mut found)?;
         found.notes[told..].iter().for_each(|note| console::complain(&format!("note: {note}")));
         Ok(found)
@@ -239,16 +279,19 @@ pub fn with_stored<'a>(weights: &'a Weights, stored: Option<&'a Stored>) -> Laye
     Layered(weights, stored.map_or(weights, |stored| stored as &dyn Parameters))
 }
 
-/// Reads `N,C,H,W`, or `C,H,W` for one image.
-pub fn parse_input(text: &str) -> Result<[usize; 4], String> {
-    let numbers: Result<Vec<usize>, _> = text.split([',', 'x']).map(|n| n.trim().parse()).collect();
+/// Reads `N,C,H,W`, `C,H,W` for one image, or the sizes of an input by its name, `NAME=SIZE,..`.
+pub fn parse_input(text: &str) -> Result<InputShape, String> {
+    let (name, sizes) = text.rsplit_once('=').unwrap_or(("", text));
+    let numbers: Result<Vec<usize>, _> = sizes.split([',', 'x']).map(|n| n.trim().parse()).collect();
     let is_possible = |all: &[usize]| {
         all.iter().all(|&n| n > 0) && all.iter().try_fold(4_usize, |a, &n| a.checked_mul(n)).is_some()
     };
-    match numbers.as_deref() {
-        Ok(all @ &[n, c, h, w]) if is_possible(all) => Ok([n, c, h, w]),
-        Ok(all @ &[c, h, w]) if is_possible(all) => Ok([1, c, h, w]),
-        _ => Err("give four positive numbers, N,C,H,W: for example 1,3,224,224".into()),
+    match numbers {
+        Ok(sizes) if is_possible(&sizes) => Ok(InputShape { name: name.into(), sizes }),
+        _ => {
+            Err("give positive numbers, N,C,H,W: for example 1,3,224,224; of an input by its name: x=1,16"
+                .into())
+        }
     }
 }
 
@@ -257,10 +300,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inputs_are_read_in_two_forms() {
-        assert_eq!(parse_input("8,3,32,32"), Ok([8, 3, 32, 32]));
-        assert_eq!(parse_input("3x32x32"), Ok([1, 3, 32, 32]));
-        assert!(parse_input("3,0,32").is_err() && parse_input("a,b,c,d").is_err());
+    fn inputs_are_read_in_their_forms() {
+        let args =
+            |texts: &[&str]| InputArgs { inputs: texts.iter().map(|t| parse_input(t).unwrap()).collect() };
+        assert_eq!(args(&["8,3,32,32"]).image(), Some([8, 3, 32, 32]));
+        assert_eq!(args(&["3x32x32"]).image(), Some([1, 3, 32, 32]));
+        let two = args(&["input:0=2,5", "1,3,8,8"]);
+        assert_eq!(two.image(), Some([1, 3, 8, 8]));
+        assert_eq!(two.others(), [("input:0".to_string(), vec![2, 5])]);
+        assert_eq!(args(&["1,2,3,4,5"]).others(), [(String::new(), vec![1, 2, 3, 4, 5])]);
+        assert!(
+            parse_input("3,0,32").is_err() && parse_input("a,b,c,d").is_err() && parse_input("x=").is_err()
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | begins with | kind |
 //! |---|---|
 //! | `\x89HDF\r\n\x1a\n` | HDF5: Caffe's or Keras's by its groups |
-//! | `PK\x03\x04` | zip: `.npz`, `.pt` or `.keras` by the members' names |
+//! | `PK\x03\x04` | zip: `.npz`, `.pt`, `.pt2` or `.keras` by the members' names |
 //! | u64 N, then `{` | safetensors; Ocellus's own if its strings say so |
 //! | `\x80\x02` ... (a pickle), or a tar of such | an old PyTorch checkpoint |
 //! | `\x93NUMPY` | one array |
@@ -15,6 +15,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::hdf5::Hdf5;
+use crate::torch::exported;
 use crate::{FormatError, Model, safetensors};
 
 /// Bytes that are looked at.
@@ -212,7 +213,8 @@ fn of_message(head: &[u8], name: &str) -> Option<Kind> {
 fn of_zip(file: File) -> Option<Kind> {
     let archive = zip::ZipArchive::new(file).ok()?;
     let has = |matches: fn(&str) -> bool| archive.file_names().flatten().any(|name| matches(&name));
-    if has(|name| name.ends_with("data.pkl")) {
+    let is_program = |name: &str| name.ends_with(exported::NAMES) || name.ends_with(exported::OLD);
+    if has(|name| name.ends_with("data.pkl")) || has(is_program) {
         Some(Kind::Torch)
     } else if has(|name| name == "config.json") || has(|name| name.ends_with(".weights.h5")) {
         Some(Kind::Keras)

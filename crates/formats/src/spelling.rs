@@ -62,6 +62,9 @@ const CONVNEXT_OF_ITS_AUTHORS: Table = &[
     ("head", "classifier.2"),
 ];
 
+/// `mmpretrain/models/heads/linear_head.py`, behind a backbone that calls its layers as torchvision does.
+const HEAD_OF_MMPRETRAIN: Table = &[("head.fc", "fc")];
+
 /// timm `models/vgg.py`: the first two linear layers are convolutions there.
 const VGG_OF_TIMM: Table =
     &[("pre_logits.fc1", "classifier.0"), ("pre_logits.fc2", "classifier.3"), ("head.fc", "classifier.6")];
@@ -134,6 +137,7 @@ fn rules() -> &'static [(String, String)] {
     RULES.get_or_init(|| {
         let tables = [
             RESNET_OF_HUGGING_FACE,
+            HEAD_OF_MMPRETRAIN,
             CONVNEXT_OF_HUGGING_FACE,
             CONVNEXT_OF_TIMM,
             CONVNEXT_OF_ITS_AUTHORS,

@@ -263,3 +263,125 @@ fn quantised_linear_layers_and_softmax() {
     // Along the channels of each pixel alone.
     check(&net, &[1.0, 3.0, 1.0, 3.0], &[50.0; 4]);
 }
+
+#[test]
+fn shape_arithmetic_by_clips_sums_and_places() {
+    // The padding that a window of 3 in steps of 2 needs over 4 pixels, as exporters of TensorFlow's rule compute it.
+    let nodes = [
+        node("shape", "Shape", &["x"], &["s"]),
+        node("height", "Gather", &["s", "two"], &["h"]),
+        attribute(node("float", "Cast", &["h"], &["f"]), whole("to", 1)),
+        node("rest", "Sub", &["five", "f"], &["r"]),
+        node("clip", "Clip", &["r", "zero", ""], &["c"]),
+        attribute(node("whole", "Cast", &["c"], &["p"]), whole("to", 7)),
+        node("scatter", "ScatterND", &["none", "last", "p"], &["pads"]),
+        node("pad", "Pad", &["x", "pads"], &["y"]),
+    ];
+    let constants = [
+        longs("two", &[2]),
+        floats("five", &[1], &[5.0]),
+        scalar("zero", 0.0),
+        longs("none", &[0; 8]),
+        tensor("last", 7, &[1, 1], &7_i64.to_le_bytes()),
+    ];
+    let net = Net { inputs: vec![port("x", 1, &[1, 1, 4, 1])], ..Net::new(nodes).with(constants) };
+    check(&net, &[1.0, 2.0, 3.0, 4.0], &[1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0]);
+    // What is known is summed along any axis, in any direction, and picked by places.
+    let sum = attribute(node("sum", "CumSum", &["a", "one"], &["b"]), whole("reverse", 1));
+    let sum = attribute(sum, whole("exclusive", 1));
+    let pick = attribute(node("pick", "GatherElements", &["b", "i"], &["c"]), whole("axis", 1));
+    let nodes = [sum, pick, node("reshape", "Reshape", &["x", "c2"], &["y"])];
+    let flat = node("flat", "Reshape", &["c", "minus"], &["c2"]);
+    let constants = [
+        tensor("a", 7, &[1, 3], &[7_i64, 2, 3].map(i64::to_le_bytes).concat()),
+        longs("one", &[1]),
+        tensor("i", 7, &[1, 2], &[1_i64, -3].map(i64::to_le_bytes).concat()),
+        longs("minus", &[-1]),
+    ];
+    let [sum, pick, reshape] = nodes;
+    let net =
+        Net { inputs: vec![port("x", 1, &[1, 15])], ..Net::new([sum, pick, flat, reshape]).with(constants) };
+    let model = onnx::read(&net.bytes(), None, &ReadOptions::default()).unwrap();
+    let y = model.graph.find_output("y").unwrap();
+    assert_eq!(model.graph.shape(y).dims(), [3, 5]);
+}
+
+#[test]
+fn many_places_in_no_order() {
+    let order: Vec<i64> = (0..3000).map(|i| i * 7 % 50).collect();
+    let gather = attribute(node("gather", "Gather", &["x", "i"], &["y"]), whole("axis", 1));
+    let x: Vec<f32> = (0..50).map(|i| i as f32).collect();
+    let expected: Vec<f32> = order.iter().map(|&i| i as f32).collect();
+    check(&one(13, &[1, 50], gather, vec![longs("i", &order)]), &x, &expected);
+}
+
+#[test]
+fn sums_that_onnx_runtime_normalises_at_once() {
+    let names = ["x", "skip", "scale", "shift", "bias"];
+    let norm = microsoft(node("norm", "SkipLayerNormalization", &names, &["y", "", "", "sum"]));
+    let constants =
+        [("skip", [0.0, 2.0]), ("scale", [1.0, 3.0]), ("shift", [0.5, 0.0]), ("bias", [1.0, 1.0])];
+    let constants = constants.map(|(name, numbers)| floats(name, &[2], &numbers));
+    let net = Net { outputs: vec!["y", "sum"], ..one(17, &[1, 2], norm, constants.to_vec()) };
+    let both = run(&net, &[("x", &[1.0, 3.0])]);
+    // x + skip + bias = (2, 6): mean 4, deviation 2.
+    assert!(both[0].data().iter().zip([-0.5, 3.0]).all(|(a, b)| (a - b).abs() < 1e-5), "{both:?}");
+    assert_eq!(both[1].data(), [2.0, 6.0]);
+    let simple = microsoft(node("norm", "SkipSimplifiedLayerNormalization", &["x", "skip", "scale"], &["y"]));
+    let constants = [("skip", [0.0, 4.0]), ("scale", [1.0, 5.0])];
+    let constants = constants.map(|(name, numbers)| floats(name, &[2], &numbers)).to_vec();
+    // (1, 7) by the root of 25.
+    check(&one(17, &[1, 2], simple, constants), &[1.0, 3.0], &[0.2, 7.0]);
+}
+
+#[test]
+fn images_whose_channels_are_last() {
+    let pool = microsoft(node("pool", "NhwcMaxPool", &["x"], &["y"]));
+    let pool = attribute(pool, wholes("kernel_shape", &[2, 2]));
+    let net = Net { inputs: vec![port("x", 2, &[1, 2, 2, 2])], ..Net::new([pool]) };
+    check(&net, &[1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0, 5.0], &[4.0, 8.0]);
+    let mean = microsoft(node("mean", "QLinearGlobalAveragePool", &["x", "s", "z", "s", "z"], &["y"]));
+    let mean = attribute(mean, whole("channels_last", 1));
+    let constants = vec![scalar("s", 0.5), tensor("z", 2, &[], &[2])];
+    let net = Net { inputs: vec![port("x", 2, &[1, 2, 1, 2])], ..Net::new([mean]).with(constants) };
+    check(&net, &[2.0, 10.0, 4.0, 20.0], &[3.0, 15.0]);
+}
+
+#[test]
+fn products_with_integers_that_are_fed_numbers() {
+    let bytes = |name: &str, kind: i64, dims: &[i64], raw: &[u8]| tensor(name, kind, dims, raw);
+    // x in steps of 1 from 0 to 255; B (2, 1) = (2 - 1, 5 - 1) / 2.
+    let product = microsoft(node("product", "DynamicQuantizeMatMul", &["x", "b", "s", "z", "c"], &["y"]));
+    let constants = vec![
+        bytes("b", 2, &[2, 1], &[2, 5]),
+        scalar("s", 0.5),
+        bytes("z", 2, &[], &[1]),
+        floats("c", &[1], &[10.0]),
+    ];
+    check(&one(13, &[1, 2], product, constants), &[255.0, 0.0], &[137.5]);
+    let product = microsoft(node("product", "MatMulIntegerToFloat", &["x", "b", "a", "s", "", "z"], &["y"]));
+    let constants = vec![
+        bytes("b", 3, &[2, 2], &[1, 2, 3, 4]),
+        scalar("a", 0.5),
+        floats("s", &[2], &[1.0, 2.0]),
+        bytes("z", 3, &[2], &[0, 1]),
+    ];
+    let net = Net { inputs: vec![port("x", 2, &[1, 2])], ..Net::new([product]).with(constants) };
+    // (1, 2) times ((1, 2), (3, 6))
+    check(&net, &[2.0, 4.0], &[7.0, 14.0]);
+}
+
+#[test]
+fn weights_of_four_bits() {
+    let sizes = [("K", 3), ("N", 2), ("bits", 4), ("block_size", 2)];
+    let product = microsoft(node("product", "MatMulNBits", &["x", "b", "s", "z"], &["y"]));
+    let product = sizes.into_iter().fold(product, |node, (name, size)| attribute(node, whole(name, size)));
+    let constants = vec![
+        // Rows (1, 2, 3) and (4, 5, 6), two numbers to a byte, the last byte of each row half used.
+        tensor("b", 2, &[2, 2, 1], &[0x21, 0x03, 0x54, 0x06]),
+        floats("s", &[4], &[1.0, 10.0, 100.0, 1000.0]),
+        tensor("z", 2, &[2], &[0x10, 0x64]),
+    ];
+    // Zeros (0, 1) and (4, 6): rows (1, 2, 20) and (0, 100, 0).
+    check(&one(13, &[1, 3], product, constants), &[1.0, 1.0, 2.0], &[43.0, 100.0]);
+}

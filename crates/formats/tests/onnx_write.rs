@@ -108,6 +108,7 @@ fn cases() -> Vec<(String, Graph)> {
     layers(&mut add);
     functions(&mut add);
     moves(&mut add);
+    places(&mut add);
     let build = |(name, shape, case): (String, Vec<usize>, Add)| {
         let mut b = Builder::new(&name);
         let x = b.input("x", shape);
@@ -268,9 +269,33 @@ fn moves(add: Take) {
     }
     add("sum to", &IMAGE, op(Op::SumTo(SumTo { shape: [6, 1, 9].into() })));
     add("repeat", &[2, 6, 1, 9], op(Op::BroadcastTo(BroadcastTo { shape: IMAGE.into() })));
+}
+
+fn places(add: Take) {
     for last in [false, true] {
         add("place", &IMAGE, op(Op::ArgMax(ArgMax { axis: 1, keep: last, last })));
+        add("top", &IMAGE, op(Op::TopK(TopK { axis: 1, count: 3, last })));
+        // Of numbers that are equal, those that are wanted first.
+        let place = move |b: &mut Builder, x| {
+            let rough = b.node("rough", Op::Stepwise(Stepwise::Round), &[x]);
+            let top = b.node("top", Op::TopK(TopK { axis: 3, count: 4, last }), &[rough]);
+            b.slot(top, 1)
+        };
+        add("top's places", &IMAGE, Box::new(place));
     }
+    let window = Window::square(3).stride(2).padding(1);
+    for window in [None, Some(window)] {
+        for rounding in [ocellus_tensor::Rounding::Floor, ocellus_tensor::Rounding::Ceil] {
+            let pool = MaxPool { window, rounding };
+            add("pool's places", &IMAGE, op(Op::MaxPoolPlaces(MaxPoolPlaces { pool })));
+        }
+    }
+    let hot = |b: &mut Builder, x| {
+        let x = b.affine("larger", x, 4.0, 0.0);
+        let x = b.node("whole", Op::Stepwise(Stepwise::Round), &[x]);
+        b.node("y", Op::OneHot(OneHot { classes: 4 }), &[x])
+    };
+    add("one hot", &[3, 5], Box::new(hot));
 }
 
 #[test]

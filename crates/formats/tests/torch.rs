@@ -168,3 +168,43 @@ fn damaged_checkpoints_are_refused_without_a_panic() {
         }
     }
 }
+
+/// A program of `torch.export`: tensors by name, each in a member of its own, seen through an offset and strides.
+#[test]
+fn tensors_of_an_exported_program() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.pt2");
+    let write = |entry: &str, extra: &str| {
+        let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+        let options = zip::write::SimpleFileOptions::default();
+        archive.start_file("net/data/weights/weight_0", options).unwrap();
+        archive.write_all(&[1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0].map(f32::to_le_bytes).concat()).unwrap();
+        archive.start_file("net/data/weights/model_weights_config.json", options).unwrap();
+        write!(archive, "{{\"config\": {{\"fc.weight\": {entry}}}}}").unwrap();
+        archive.start_file(format!("net/{extra}"), options).unwrap();
+        archive.finish().unwrap();
+    };
+    let entry = |dtype: u8, columns: usize, offset: usize| {
+        format!(
+            "{{\"path_name\": \"weight_0\", \"is_param\": true, \"use_pickle\": false, \"tensor_meta\": {{\"dtype\": \
+             {dtype}, \"sizes\": [{{\"as_int\": 3}}, {{\"as_int\": {columns}}}], \"strides\": [{{\"as_int\": 1}}, \
+             {{\"as_int\": 3}}], \"storage_offset\": {{\"as_int\": {offset}}}, \"layout\": 7}}}}"
+        )
+    };
+    write(&entry(7, 2, 1), "archive_format");
+    assert_eq!(ocellus_formats::Kind::of(&path).unwrap(), Some(ocellus_formats::Kind::Torch));
+    let weights = torch::read(&path).unwrap().weights;
+    assert_eq!(weights["fc.weight"], Tensor::new([3, 2], vec![2.0, 5.0, 3.0, 6.0, 4.0, 7.0]).unwrap());
+    let refused = |entry: String, extra: &str, word: &str| {
+        write(&entry, extra);
+        let sentence = torch::read(&path).unwrap_err().to_string();
+        assert!(sentence.contains(word) && sentence.contains("net.pt2"), "{sentence}");
+    };
+    refused(entry(7, 2, 2), "archive_format", "beyond the 7 numbers");
+    refused(entry(7, usize::MAX, 0), "archive_format", "too large");
+    refused(entry(7, 1 << 30, 0), "archive_format", "more memory");
+    refused(entry(9, 2, 0), "archive_format", "kind 9");
+    refused("{}".into(), "archive_format", "path_name");
+    refused(entry(7, 2, 1), "serialized_exported_program.json", "before 2.8");
+}

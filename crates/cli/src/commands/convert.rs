@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::args::Common;
 use crate::console;
-use crate::network::{PrepareArgs, SourceArgs, parse_input};
+use crate::network::{PrepareArgs, SourceArgs};
 use crate::pictures::pictures;
 
 const EXAMPLE: &str = "\
@@ -62,9 +62,6 @@ pub struct ConvertArgs {
     /// Random weights, by --seed, for a network that has none
     #[arg(long)]
     pub untrained: bool,
-    /// Shape of the input, for descriptions that do not say it
-    #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
-    pub input: Option<[usize; 4]>,
     /// Classes that a network of the zoo is to tell apart [default: its own]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub classes: Option<u32>,
@@ -126,7 +123,7 @@ pub fn run(mut args: ConvertArgs, common: &Common) -> anyhow::Result<()> {
         return to_databases(&args, from, to, common);
     }
     args.source.classes = args.classes.map(|n| n as usize);
-    let mut found = args.source.find(from, args.input)?;
+    let mut found = args.source.find(from, None)?;
     if args.untrained && found.weights.is_none() {
         found.weights = Some(initialise(&found.graph, common.seed()));
     }

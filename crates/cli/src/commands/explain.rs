@@ -6,7 +6,7 @@ use ocellus::explain::{Explanation, TOPICS, find_topic, layer, nearest_topic, to
 
 use crate::args::Common;
 use crate::console;
-use crate::network::{SourceArgs, parse_input};
+use crate::network::{InputArgs, SourceArgs};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -25,9 +25,9 @@ pub struct ExplainArgs {
     /// NET LAYER, or TOPIC, or TOPIC NET; nothing lists the topics
     #[arg(value_name = "WORD", num_args = 0..=2)]
     pub words: Vec<String>,
-    /// Shape of the input
-    #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
-    pub input: Option<[usize; 4]>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub shapes: InputArgs,
     /// Classes that a network of the zoo is to tell apart [default: its own]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub classes: Option<u32>,
@@ -35,9 +35,10 @@ pub struct ExplainArgs {
 
 /// Explains.
 pub fn run(args: ExplainArgs, common: &Common) -> anyhow::Result<()> {
-    let source = SourceArgs { classes: args.classes.map(|n| n as usize), ..SourceArgs::default() };
+    let classes = args.classes.map(|n| n as usize);
+    let source = SourceArgs { classes, shapes: args.shapes.clone(), ..SourceArgs::default() };
     let find = |word: &str| -> anyhow::Result<_> {
-        match source.find(word, args.input) {
+        match source.find(word, None) {
             Ok(found) => Ok(found.graph),
             Err(fault) => match nearest_topic(word) {
                 Some(topic) => bail!("{word} is neither a topic nor a network; did you mean {topic}?"),

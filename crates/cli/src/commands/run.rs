@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::args::{Common, PrecisionName};
 use crate::console;
-use crate::network::{Network, SourceArgs, StateArgs, with_stored};
+use crate::network::{InputArgs, Network, SourceArgs, StateArgs, with_stored};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -123,6 +123,7 @@ fn network(
         net: args.model.clone(),
         weights: together.cloned(),
         state: args.state.clone(),
+        shapes: InputArgs::default(),
         classes: None,
         leave_weights: args.backward.is_none() && !args.train_mode,
         fed: inputs.clone(),

@@ -11,7 +11,7 @@ use ocellus::{Graph, Options, Plan, Summary};
 use serde_json::{Value, json};
 
 use crate::args::Common;
-use crate::network::{SourceArgs, StateArgs, parse_input};
+use crate::network::{InputArgs, SourceArgs, StateArgs};
 use crate::{console, words};
 
 const EXAMPLE: &str = "\
@@ -35,9 +35,9 @@ pub struct SummaryArgs {
     /// NET, the network is the file's own
     #[arg(long, value_name = "FILE", conflicts_with = "compare")]
     pub weights: Option<PathBuf>,
-    /// Shape of the input
-    #[arg(long, value_name = "N,C,H,W", value_parser = parse_input)]
-    pub input: Option<[usize; 4]>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub shapes: InputArgs,
     /// Classes that a network of the zoo is to tell apart [default: its own]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub classes: Option<u32>,
@@ -65,9 +65,14 @@ struct Planned {
 /// Summarises.
 pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
     let classes = args.classes.map(|n| n as usize);
-    let source =
-        SourceArgs { net: args.model.clone(), state: args.state.clone(), classes, ..SourceArgs::default() };
-    let find = |word: &str| -> anyhow::Result<Graph> { Ok(source.find(word, args.input)?.graph) };
+    let source = SourceArgs {
+        net: args.model.clone(),
+        state: args.state.clone(),
+        shapes: args.shapes.clone(),
+        classes,
+        ..SourceArgs::default()
+    };
+    let find = |word: &str| -> anyhow::Result<Graph> { Ok(source.find(word, None)?.graph) };
     let net = match (&args.net, args.compare.as_deref()) {
         (_, Some([a, b])) => return print_comparison([a, b], &compare(&find(a)?, &find(b)?), common),
         (Some(net), _) => net.clone(),
@@ -78,7 +83,7 @@ pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
     };
     let (graph, report) = match &args.weights {
         Some(file) => {
-            let (graph, report) = with_weights(&source, &net, file, args.input)?;
+            let (graph, report) = with_weights(&source, &net, file)?;
             (graph, Some(report))
         }
         None => (find(&net)?, None),
@@ -116,18 +121,13 @@ pub fn run(args: SummaryArgs, common: &Common) -> anyhow::Result<()> {
 
 /// The network that takes the weights of `file`, and what became of each tensor; where they do not fit, that is told
 /// before the error.
-fn with_weights(
-    source: &SourceArgs,
-    net: &str,
-    file: &Path,
-    input: Option<[usize; 4]>,
-) -> anyhow::Result<(Graph, MatchReport)> {
+fn with_weights(source: &SourceArgs, net: &str, file: &Path) -> anyhow::Result<(Graph, MatchReport)> {
     let with = SourceArgs { weights: Some(file.to_owned()), ..source.clone() };
     let own = if Path::new(net) == file { source } else { &with };
-    let found = own.find(net, input);
+    let found = own.find(net, None);
     let graph = match found.as_ref() {
         Ok(found) => found.graph.clone(),
-        Err(_) => match source.find(net, input) {
+        Err(_) => match source.find(net, None) {
             Ok(bare) => bare.graph,
             Err(_) => return Err(found.err().unwrap_or_else(|| anyhow::anyhow!("{net} is no network"))),
         },

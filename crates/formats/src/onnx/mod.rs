@@ -15,6 +15,7 @@ mod net;
 mod ops;
 mod options;
 mod order;
+mod places;
 mod proto;
 mod read;
 mod write;

@@ -150,7 +150,10 @@ impl Builder<'_> {
                 _ => {
                     let what =
                         format!("the input {name:?} has the shape {}, which is free", shape_text(dims));
-                    return Err(Fault::new(what, "say which shape it is to have"));
+                    let next = format!(
+                        "say which shape it is to have: --input {name}=SIZE,.. where the command takes it"
+                    );
+                    return Err(Fault::new(what, next));
                 }
             });
         }

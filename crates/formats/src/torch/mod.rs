@@ -2,10 +2,12 @@
 //!
 //! Read are the zip container (PyTorch 1.6 and later) and the older stream and tar containers, by the crate
 //! `pytorch-reader`, whose pickle reader knows the few records that tensors are made of and runs nothing. The
-//! container formats are those of PyTorch's `torch/serialization.py`. Any other callable that the pickle asks for is
+//! container formats are those of PyTorch's `torch/serialization.py`. Of a program of `torch.export` the tensors are read
+//! (`exported.rs`). Any other callable that the pickle asks for is
 //! refused by name, except types that only hold settings beside the weights ([`SETTINGS`]).
 
 mod bounds;
+pub(crate) mod exported;
 mod opcodes;
 
 use std::path::Path;
@@ -84,6 +86,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint, FormatError> {
     let path = path.as_ref();
     let file = path.display().to_string();
     let limit = bounds::check_container(path)?;
+    if let Some(weights) = exported::read(path, limit)? {
+        let (nested_under, prefix, left_out) = (Vec::new(), String::new(), Vec::new());
+        return Ok(Checkpoint { weights, nested_under, prefix, left_out });
+    }
     let root = PytorchReader::read_pickle_data(path, None).map_err(|cause| explain(path, cause))?;
     refuse_foreign(&root, &file)?;
     let nested_under = containers(&root);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ocellus_tensor::Shape;
 
 use crate::graph::Entry;
-use crate::ops::{BatchNorm, Binary, BinaryKind, RunningUpdate};
+use crate::ops::{BatchNorm, Binary, BinaryKind, RunningUpdate, Transpose};
 use crate::{Graph, GraphError, Init, NodeId, Op, ParamId, ParamSpec, Role, ValueId};
 
 /// What to carry over, and what to change on the way. By default everything, unchanged.
@@ -22,6 +22,8 @@ pub(super) struct Changes<'g> {
     pub param_shapes: HashMap<ParamId, Shape>,
     /// What each reader of an input gets in its place: the input minus a new parameter of this name.
     pub subtract: HashMap<ValueId, String>,
+    /// What each reader of an input gets in its place: the input with its axes in this order.
+    pub turn: HashMap<ValueId, Vec<usize>>,
     /// Another name for anything.
     pub rename: Box<dyn Fn(&str) -> String + 'g>,
 }
@@ -38,6 +40,7 @@ impl<'g> Changes<'g> {
             input_shapes: HashMap::new(),
             param_shapes: HashMap::new(),
             subtract: HashMap::new(),
+            turn: HashMap::new(),
             rename: Box::new(str::to_string),
         }
     }
@@ -132,6 +135,10 @@ impl Replay<'_> {
             let mut now = self.graph.add_input(name, shape)?;
             if let Some(name) = self.changes.subtract.get(&value).cloned() {
                 now = self.subtract(now, name)?;
+            }
+            if let Some(order) = self.changes.turn.get(&value).cloned() {
+                let node = format!("{}.turned", old.name);
+                now = self.graph.add_node(node, Op::Transpose(Transpose { order }), vec![now])?[0];
             }
             self.now[value.index()] = Some(now);
         }

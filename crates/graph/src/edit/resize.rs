@@ -59,6 +59,32 @@ impl Graph {
         changes.apply()
     }
 
+    /// The network whose input `name` takes images with their channels second, (N, C, H, W), where it took them last,
+    /// (N, H, W, C).
+    ///
+    /// ```
+    /// # use ocellus_graph::Builder;
+    /// let mut b = Builder::new("net");
+    /// let x = b.input("x", [1, 8, 6, 3]);
+    /// let y = b.relu("relu", x);
+    /// b.output("y", y);
+    /// let turned = b.finish()?.with_channels_second("x")?;
+    /// assert_eq!(turned.shape(turned.find_input("x").unwrap()).dims(), [1, 3, 8, 6]);
+    /// assert_eq!(turned.shape(turned.find_output("y").unwrap()).dims(), [1, 8, 6, 3]);
+    /// # Ok::<(), ocellus_graph::GraphError>(())
+    /// ```
+    pub fn with_channels_second(&self, name: &str) -> Result<Graph, GraphError> {
+        let input = self.find_input(name).ok_or_else(|| self.missing("input", name))?;
+        let &[n, h, w, c] = self.shape(input).dims() else {
+            let message = format!("the input {name} of shape {} is no image", self.shape(input));
+            return Err(GraphError::Name { name: name.into(), message });
+        };
+        let mut changes = Changes::none(self);
+        changes.input_shapes = HashMap::from([(input, Shape::from([n, c, h, w]))]);
+        changes.turn = HashMap::from([(input, vec![0, 2, 3, 1])]);
+        changes.apply()
+    }
+
     fn with_shapes(&self, input_shapes: HashMap<ValueId, Shape>) -> Result<Graph, GraphError> {
         let mut changes = Changes::none(self);
         changes.input_shapes = input_shapes;

@@ -74,7 +74,8 @@ pub(super) fn open(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
 }
 
 fn described(file: &Path, weights: Option<&Path>, ask: &Ask) -> Result<Found, LoadError> {
-    let keras::Network { graph, weights, info, scales_pixels } = keras::read_file(file, weights, ask.input)?;
+    let keras::Network { graph, weights, info, scales_pixels } =
+        keras::read_file(file, weights, ask.image())?;
     let name = info.get("keras_model").cloned().unwrap_or_default();
     let mut found = Found { weights, info, ..Found::new(graph) };
     see(&mut found, &name, scales_pixels);

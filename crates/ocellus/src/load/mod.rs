@@ -47,8 +47,10 @@ pub struct Ask {
     pub weights: Option<PathBuf>,
     /// The network that tensors without one belong to: a name in the zoo or a file that describes it.
     pub net: Option<String>,
-    /// The shape of the input, `(N, C, H, W)`.
+    /// The shape of the first input, `(N, C, H, W)`; of one with three axes the last three, if N is 1.
     pub input: Option<[usize; 4]>,
+    /// Shapes of inputs of any number of axes, by name; without a name the first input is meant.
+    pub shapes: Vec<(String, Vec<usize>)>,
     /// Numbers at hand for inputs, by name: an ONNX model takes its free sizes from them, and itself takes in those that
     /// decide its shapes ([`Found::taken`]).
     pub fed: Vec<(String, Tensor)>,
@@ -66,6 +68,12 @@ impl Ask {
     /// Whatever `word` means.
     pub fn word(word: impl Into<String>) -> Self {
         Ask { word: word.into(), ..Ask::default() }
+    }
+
+    /// The shape of the image that the network is fed, if it was told.
+    fn image(&self) -> Option<[usize; 4]> {
+        let told = self.shapes.iter().find_map(|(_, sizes)| <[usize; 4]>::try_from(sizes.as_slice()).ok());
+        self.input.or(told)
     }
 
     /// The same for the description `net` alone.
@@ -201,7 +209,7 @@ fn file_of(word: &str) -> Result<Option<PathBuf>, LoadError> {
 
 fn from_zoo(word: &str, ask: &Ask) -> Result<Found, LoadError> {
     let mut options = zoo::Options { classes: ask.classes, ..zoo::Options::default() };
-    if let Some([_, channels, height, width]) = ask.input {
+    if let Some([_, channels, height, width]) = ask.image() {
         options = options.with_input([channels, height, width]);
     }
     let looks_like_a_path = word.contains(['/', '\\']) || Path::new(word).extension().is_some();
@@ -213,7 +221,7 @@ fn from_zoo(word: &str, ask: &Ask) -> Result<Found, LoadError> {
         }
         error => error.into(),
     })?;
-    let mut found = Found::new(graph.with_batch(ask.input.map_or(1, |[batch, ..]| batch))?);
+    let mut found = Found::new(graph.with_batch(ask.image().map_or(1, |[batch, ..]| batch))?);
     found.info.insert("zoo".into(), word.into());
     Ok(found)
 }
@@ -239,7 +247,10 @@ fn from_file(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
     };
     if let Some(shape) = ask.input {
         found.graph = with_image_input(&found.graph, shape)?;
-    } else if matches!(kind, Kind::Prototxt | Kind::CaffeModel) {
+    }
+    if !ask.shapes.is_empty() {
+        found.graph = with_shapes(&found.graph, &ask.shapes)?;
+    } else if ask.input.is_none() && matches!(kind, Kind::Prototxt | Kind::CaffeModel) {
         // Caffe's descriptions come with a batch, which is no property of the network.
         found.graph = found.graph.with_batch(1).unwrap_or(found.graph);
     }
@@ -259,7 +270,7 @@ fn described_by_caffe(file: &Path, ask: &Ask) -> Result<Found, LoadError> {
 
 fn net_options(ask: &Ask) -> NetOptions {
     let options = NetOptions { stages: ask.stages.clone(), level: ask.level, ..NetOptions::default() };
-    match ask.input {
+    match ask.image() {
         Some([_, channels, height, width]) => options.any_item([channels, height, width]),
         None => options,
     }
@@ -276,7 +287,7 @@ fn read_text(file: &Path) -> Result<Graph, LoadError> {
 fn from_tensors(file: &Path, kind: Kind, ask: &Ask) -> Result<Found, LoadError> {
     let weights = weights::tensors_of(file, kind, None)?;
     let mut found = match &ask.net {
-        Some(net) => match guess::options_for(net, &weights, ask.input) {
+        Some(net) => match guess::options_for(net, &weights, ask.image()) {
             Some(options) => named(net, &options)?,
             None => open(&ask.of_net(net))?,
         },
@@ -357,21 +368,35 @@ fn refusal(file: &Path, kind: Kind) -> LoadError {
         .into()
 }
 
-/// The network for images of this shape.
-pub fn with_image_input(
-    graph: &Graph,
-    [batch, channels, height, width]: [usize; 4],
-) -> Result<Graph, LoadError> {
-    let wanted = ocellus_tensor::Shape::from([batch, channels, height, width]);
-    let refuse = |cause: ocellus_graph::GraphError| {
-        LoadError::Setting(format!("{} does not take an input of {wanted}: {cause}", graph.name))
-    };
-    let Some(&image) = graph.inputs().first() else {
-        return Err(LoadError::Setting(format!("the network {} has no input", graph.name)));
-    };
-    let name = graph.value(image).name.clone();
-    if *graph.shape(image) == wanted {
-        return Ok(graph.clone());
+/// The network for images of this shape. A first input of three axes takes the last three of an image alone.
+pub fn with_image_input(graph: &Graph, shape: [usize; 4]) -> Result<Graph, LoadError> {
+    let rank = graph.inputs().first().map(|&input| graph.shape(input).rank());
+    let sizes = if rank == Some(3) && shape[0] == 1 { &shape[1..] } else { &shape };
+    with_shapes(graph, &[(String::new(), sizes.to_vec())])
+}
+
+/// The network for inputs of these shapes; one without a name is the first input's.
+fn with_shapes(graph: &Graph, shapes: &[(String, Vec<usize>)]) -> Result<Graph, LoadError> {
+    let names: Vec<&str> = graph.inputs().iter().map(|&id| graph.value(id).name.as_str()).collect();
+    let mut changed = graph.clone();
+    for (name, sizes) in shapes {
+        let name = if name.is_empty() { names.first().copied().unwrap_or_default() } else { name };
+        let Some(input) = changed.find_input(name) else {
+            let inputs = names.join(", ");
+            return Err(LoadError::Setting(format!(
+                "the network {} has no input called {name:?}; its inputs are {inputs}",
+                graph.name
+            )));
+        };
+        let wanted = ocellus_tensor::Shape::new(sizes.clone());
+        if *changed.shape(input) == wanted {
+            continue;
+        }
+        let batch = sizes.first().copied().filter(|_| changed.shape(input).rank() == sizes.len());
+        let changing = batch.map_or_else(|| Ok(changed.clone()), |batch| changed.with_batch(batch));
+        changed = changing.and_then(|graph| graph.with_input(name, wanted.clone())).map_err(|cause| {
+            LoadError::Setting(format!("{} does not take an input {name} of {wanted}: {cause}", graph.name))
+        })?;
     }
-    graph.with_batch(batch).and_then(|graph| graph.with_input(&name, wanted.clone())).map_err(refuse)
+    Ok(changed)
 }

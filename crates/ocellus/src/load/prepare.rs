@@ -119,6 +119,7 @@ impl Preparation {
         if (Preparation { labels: None, classes: None, ..self.clone() }).is_empty() {
             return Ok(());
         }
+        found.take_pictures()?;
         if let Some(side) = self.crop {
             let shape = image_shape(found)?;
             found.graph = with_image_input(&found.graph, [shape[0], shape[1], side as usize, side as usize])?;
@@ -178,6 +179,25 @@ impl Preparation {
         }
         if let Some(std) = &self.std {
             preprocess.std = each("standard deviation", std)?;
+        }
+        Ok(())
+    }
+}
+
+impl Found {
+    /// Turns a network that takes its pictures with their channels last, (N, H, W, C), as TensorFlow has them, into one
+    /// that takes them second.
+    pub fn take_pictures(&mut self) -> Result<(), LoadError> {
+        let image = self.graph.inputs().iter().find(|&&id| self.graph.shape(id).rank() == 4);
+        let Some((name, shape)) = image.map(|&id| (self.graph.value(id).name.clone(), self.graph.shape(id)))
+        else {
+            return Ok(());
+        };
+        let is_colour = |channels: usize| matches!(channels, 1 | 3);
+        let &[_, height, width, channels] = shape.dims() else { return Ok(()) };
+        if is_colour(channels) && !is_colour(height) && width > channels {
+            self.graph = self.graph.with_channels_second(&name)?;
+            self.notes.push(format!("its input {name} has its channels last; it takes them second here"));
         }
         Ok(())
     }

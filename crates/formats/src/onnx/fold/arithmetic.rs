@@ -2,7 +2,7 @@
 //!
 //! Whole numbers are computed as such (division cuts towards zero, as ONNX has it), all others in double precision.
 
-use super::{Folded, Room, broadcast_strides, one, places, strides};
+use super::{Folded, Room, broadcast_strides, one, places_of, strides};
 use crate::onnx::dims;
 use crate::onnx::fault::Fault;
 use crate::onnx::literal::{Kind, Literal, Numbers};
@@ -11,6 +11,7 @@ pub(super) fn evaluate(room: &Room) -> Folded {
     match room.call.op() {
         "Cast" | "CastLike" => cast(room),
         "DequantizeLinear" => dequantize(room),
+        "Clip" => clip(room),
         op => {
             let cuts = op == "Mod" && room.call.flag("fmod", false)?;
             if let Some(function) = if cuts { Some(REMAINDER) } else { binary(op) } {
@@ -20,7 +21,7 @@ pub(super) fn evaluate(room: &Room) -> Folded {
                 return compare(room, function);
             }
             if let Some(function) = unary(op) {
-                return map(room, function);
+                return map(room, room.input(0)?, function);
             }
             if let Some(reduction) = reduction(op) {
                 return reduce(room, reduction);
@@ -169,8 +170,8 @@ fn pairs(room: &Room, a: &Literal, b: &Literal, kind: Kind) -> Result<Option<Pai
     if !room.has(kind, &dims, 0)? {
         return Ok(None);
     }
-    let first = places(&dims, &broadcast_strides(&a.dims, &dims), 0);
-    let second = places(&dims, &broadcast_strides(&b_dims, &dims), 0);
+    let first = places_of(&dims, &broadcast_strides(&a.dims, &dims), 0);
+    let second = places_of(&dims, &broadcast_strides(&b_dims, &dims), 0);
     Ok(Some((first, second, dims)))
 }
 
@@ -230,8 +231,7 @@ fn compare(room: &Room, function: Comparison) -> Folded {
     one(Literal::new(Kind::Bool, dims, numbers))
 }
 
-fn map(room: &Room, function: fn(f64) -> f64) -> Folded {
-    let x = room.input(0)?;
+fn map(room: &Room, x: &Literal, function: impl Fn(f64) -> f64) -> Folded {
     if !room.has(x.kind, &x.dims, 0)? {
         return Ok(None);
     }
@@ -242,6 +242,22 @@ fn map(room: &Room, function: fn(f64) -> f64) -> Folded {
         Numbers::Whole((0..x.len()).map(|i| function(x.whole_at(i) as f64) as i64).collect())
     };
     one(Literal::new(x.kind, x.dims.clone(), numbers))
+}
+
+/// Clip: its bounds are attributes before operator set 11, inputs of one number each from then on.
+fn clip(room: &Room) -> Folded {
+    let x = room.input(0)?;
+    let number = |literal: &Literal| match literal.kind.is_float() {
+        true => f64::from(literal.float_at(0)),
+        false => literal.whole_at(0) as f64,
+    };
+    let bound = |i: usize, name: &str| match room.call.opset {
+        ..11 => Ok(room.call.attribute(name).map(|_| room.call.float(name, 0.0)).transpose()?.map(f64::from)),
+        _ => Ok::<_, Fault>(room.call.constant(i, name)?.filter(|bound| bound.len() == 1).map(number)),
+    };
+    let (low, high) = (bound(1, "min")?, bound(2, "max")?);
+    let clipped = |x: f64| x.max(low.unwrap_or(f64::NEG_INFINITY)).min(high.unwrap_or(f64::INFINITY));
+    map(room, x, clipped)
 }
 
 fn cast(room: &Room) -> Folded {
@@ -333,8 +349,8 @@ fn reduce(room: &Room, reduction: Reduction) -> Folded {
     if !room.has(x.kind, &dims, x.len())? {
         return Ok(None);
     }
-    let starts = places(&sizes(&kept), &steps(&kept), 0);
-    let within = places(&sizes(&axes), &steps(&axes), 0);
+    let starts = places_of(&sizes(&kept), &steps(&kept), 0);
+    let within = places_of(&sizes(&axes), &steps(&axes), 0);
     let is_float = x.kind.is_float();
     let number = |i: usize| if is_float { f64::from(x.float_at(i)) } else { x.whole_at(i) as f64 };
     let results = starts.iter().map(|start| {

@@ -1,6 +1,6 @@
 //! Constants rearranged: nothing is computed but places.
 
-use super::{Folded, LARGEST, Room, broadcast_strides, one, pick, places, strides, transposed, view};
+use super::{Folded, LARGEST, Room, broadcast_strides, one, pick, places_of, strides, transposed, view};
 use crate::numbers::checked_elements;
 use crate::onnx::dims;
 use crate::onnx::fault::Fault;
@@ -166,7 +166,7 @@ fn tile(room: &Room) -> Folded {
         double.extend([repeats[axis], literal.dims[axis]]);
         steps.extend([0, own[axis]]);
     }
-    let at = places(&double, &steps, 0);
+    let at = places_of(&double, &steps, 0);
     one(part(pick(literal, dims, &at)))
 }
 
@@ -209,7 +209,7 @@ fn choose(room: &Room) -> Folded {
     if !room.has(a.kind, &dims, 0)? {
         return Ok(None);
     }
-    let at = |literal: &Literal| places(&dims, &broadcast_strides(&literal.dims, &dims), 0);
+    let at = |literal: &Literal| places_of(&dims, &broadcast_strides(&literal.dims, &dims), 0);
     let chosen = at(condition).into_iter().zip(at(a).into_iter().zip(at(b)));
     let chosen = chosen.map(|(c, (i, j))| if condition.whole_at(c) != 0 { (a, i) } else { (b, j) });
     let numbers = if a.kind.is_float() {
@@ -241,25 +241,33 @@ fn non_zero(room: &Room) -> Folded {
     one(Literal::wholes(vec![rank, found.len()], numbers))
 }
 
-/// CumSum over a list.
+/// CumSum along an axis.
 fn running_sum(room: &Room) -> Folded {
     let literal = room.input(0)?;
-    let plain = !room.call.flag("exclusive", false)? && !room.call.flag("reverse", false)?;
-    if literal.rank() != 1 || !plain || !room.has(literal.kind, &literal.dims, 0)? {
+    let axis = room.call.number(1, "axis")?.ok_or_else(|| room.call.fault("has no axis"))?;
+    let axis = room.call.axis(axis as i64, literal.rank())?;
+    let (exclusive, reverse) = (room.call.flag("exclusive", false)?, room.call.flag("reverse", false)?);
+    if !room.has(literal.kind, &literal.dims, 0)? {
         return Ok(None);
     }
-    let numbers = if literal.kind.is_float() {
-        let sums = (0..literal.len()).scan(0.0_f32, |sum, i| {
-            *sum += literal.float_at(i);
-            Some(*sum)
-        });
-        Numbers::Float(sums.collect())
-    } else {
-        let sums = (0..literal.len()).scan(0_i64, |sum, i| {
-            *sum = sum.wrapping_add(literal.whole_at(i));
-            Some(*sum)
-        });
-        Numbers::Whole(sums.collect())
-    };
+    let (size, inner) = (literal.dims[axis], literal.dims[axis + 1..].iter().product::<usize>());
+    let mut floats = if literal.kind.is_float() { literal.to_floats().into_owned() } else { Vec::new() };
+    let mut wholes = if literal.kind.is_float() { Vec::new() } else { literal.to_wholes() };
+    for start in (0..literal.len()).filter(|i| i / inner % size == 0) {
+        let (mut float, mut whole) = (0.0_f32, 0_i64);
+        for step in 0..size {
+            let at = start + inner * if reverse { size - 1 - step } else { step };
+            if let Some(number) = floats.get_mut(at) {
+                let before = float;
+                float += *number;
+                *number = if exclusive { before } else { float };
+            }
+            if let Some(number) = wholes.get_mut(at) {
+                whole = whole.wrapping_add(*number);
+                *number = if exclusive { whole.wrapping_sub(*number) } else { whole };
+            }
+        }
+    }
+    let numbers = if literal.kind.is_float() { Numbers::Float(floats) } else { Numbers::Whole(wholes) };
     one(Literal::new(literal.kind, literal.dims.clone(), numbers))
 }

@@ -7,6 +7,7 @@
 
 mod arithmetic;
 mod arrange;
+mod places;
 
 use std::rc::Rc;
 
@@ -68,6 +69,9 @@ pub(super) fn evaluate(net: &Net, call: &Call) -> Folded {
         "ConstantOfShape" => constant_of_shape(call),
         "Transpose" | "Slice" | "Split" | "Concat" | "Gather" | "Expand" | "Tile" | "Range" | "Where"
         | "NonZero" | "Pad" | "OneHot" | "CumSum" => arrange::evaluate(&room),
+        "GatherElements" | "GatherND" | "Scatter" | "ScatterElements" | "ScatterND" => {
+            places::evaluate(&room)
+        }
         _ => arithmetic::evaluate(&room),
     }
 }
@@ -200,12 +204,12 @@ fn view(literal: &Literal, dims: Vec<usize>, strides: &[isize], offset: usize) -
     if let Numbers::Same(number) = *literal.numbers {
         return Literal { dims, numbers: Rc::new(Numbers::Same(number)), ..literal.clone() };
     }
-    let places = places(&dims, strides, offset);
+    let places = places_of(&dims, strides, offset);
     pick(literal, dims, &places)
 }
 
 /// The places of a view's numbers in row-major order.
-fn places(dims: &[usize], strides: &[isize], offset: usize) -> Vec<usize> {
+fn places_of(dims: &[usize], strides: &[isize], offset: usize) -> Vec<usize> {
     let mut places = Vec::new();
     let count = checked_elements(dims).unwrap_or(0);
     if count == 0 {

@@ -62,7 +62,7 @@ pub(super) fn apply(
     Ok(value)
 }
 
-pub(super) fn affine(scale: f32, shift: f32) -> Activation {
+pub(in crate::onnx::ops) fn affine(scale: f32, shift: f32) -> Activation {
     Activation::Affine { scale, shift }
 }
 

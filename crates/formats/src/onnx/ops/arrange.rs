@@ -4,6 +4,7 @@ use ocellus_graph::ops::{Concat, Dropout, Transpose};
 use ocellus_graph::{Op, ValueId};
 
 use super::Made;
+use super::select::{MOST_LOOKED_UP, looked_up};
 use super::volume::Site;
 use crate::onnx::call::{Call, Item};
 use crate::onnx::dims;
@@ -14,6 +15,9 @@ use crate::volume;
 
 /// Pieces that one reordering may be made of.
 const MOST_PIECES: usize = 1024;
+
+/// Numbers of the one-hot vectors that choose what does not lie in so few pieces.
+const MOST_HOT: usize = 1 << 24;
 
 /// Identity, and Dropout as it predicts: the same value. The mask of a Dropout is ones.
 pub(super) fn identity(net: &mut Net, call: &Call) -> Made {
@@ -204,7 +208,7 @@ pub(super) fn gather(net: &mut Net, call: &Call) -> Made {
     let from = net.dims(x);
     let axis = call.axis(call.whole("axis", 0)?, from.len())?;
     if matches!(call.item(1), Some(Item::Value(..))) {
-        return super::select::looked_up(net, call, axis);
+        return looked_up(net, call, axis);
     }
     let indices = call.constant(1, "indices")?.ok_or_else(|| call.fault("has no indices"))?;
     let size = from[axis] as i64;
@@ -215,6 +219,10 @@ pub(super) fn gather(net: &mut Net, call: &Call) -> Made {
         found.ok_or_else(|| call.fault(format!("index {index} is outside an axis of size {size}")))
     });
     let found = found.collect::<Result<Vec<_>, _>>()?;
+    let is_short = found.len().saturating_mul(from[axis]) <= MOST_HOT && from[axis] <= MOST_LOOKED_UP;
+    if runs(&found).len() > MOST_PIECES && is_short {
+        return looked_up(net, call, axis);
+    }
     let y = chosen(net, call, ".part", x, (axis, &found))?;
     let to: Vec<usize> = from[..axis].iter().chain(&indices.dims).chain(&from[axis + 1..]).copied().collect();
     Ok(vec![Item::Value(net.reshape(call, "", y, &to)?, kind)])

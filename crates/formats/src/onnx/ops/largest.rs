@@ -3,29 +3,25 @@
 //! A place is told as ONNX does: the number's index in the whole flattened tensor, exact up to 2^24.
 //!
 //! ```text
-//! every tap of the window as an image of its own (strided slices), behind one another; the largest and which tap it is
-//! place = where the window begins + what that tap is further on
+//! place = place in its plane + where that plane begins
 //! ```
 
 use ocellus_graph::ops::{
-    Activation, ArgMax, Binary, BinaryKind, Concat, Interpolation, Pad, PadMode, Reduce, ReduceKind,
-    Stepwise, Upsample,
+    Activation, Binary, BinaryKind, Interpolation, MaxPool, MaxPoolPlaces, Pad, PadMode, Reshape, Stepwise,
+    Upsample,
 };
 use ocellus_graph::{Op, ValueId};
 use ocellus_tensor::{Padding, Rounding};
 
 use super::Made;
 use super::activation::{affine, apply};
-use super::arrange::part;
-use super::window::{Axis, axes, output_size};
+use super::arithmetic::binary;
+use super::window::{Axis, axes, window};
 use crate::numbers::checked_elements;
 use crate::onnx::call::{Call, Item};
 use crate::onnx::fault::Fault;
 use crate::onnx::literal::Kind;
 use crate::onnx::net::Net;
-
-/// Pixels of a window, each of which becomes an image.
-const MOST_TAPS: usize = 64;
 
 /// Numbers up to here are exact.
 const EXACT: usize = 1 << 24;
@@ -64,82 +60,36 @@ pub(super) fn with_places(net: &mut Net, call: &Call) -> Made {
     let x = net.value(call, 0)?;
     let own = net.dims(x);
     let (x, dims) = image(net, call, ".image", x)?;
-    let [down, across] = windows(call, dims, own.len() == 3)?;
-    let taps = down.kernel.saturating_mul(across.kernel);
-    if taps > MOST_TAPS {
-        return Err(call
-            .fault(format!("tells places in windows of {taps} pixels, at most {MOST_TAPS} are supported")));
-    }
+    let [n, c, h, w] = dims;
+    let pair = windows(call, dims, own.len() == 3)?;
     let ceil = call.flag("ceil_mode", false)? && !call.text("auto_pad", "NOTSET")?.starts_with("SAME");
     let rounding = if ceil { Rounding::Ceil } else { Rounding::Floor };
-    let (height, width) = (output_size(call, &down, rounding)?, output_size(call, &across, rounding)?);
-    let [n, c, ..] = dims;
-    if checked_elements(&[n, c, height, width]).is_none_or(|count| count > EXACT) {
-        return Err(call.fault(format!("tells {height}x{width} places of {n}x{c} images, more than {EXACT}")));
+    let pool = MaxPool { window: Some(window(pair)), rounding };
+    let y = net.add(call, ".pool", Op::MaxPool(pool), &[x])?;
+    let mut place = net.add(call, ".plane_places", Op::MaxPoolPlaces(MaxPoolPlaces { pool }), &[x])?;
+    if call.flag("storage_order", false)? {
+        place = by_column(net, call, place, [h, w])?;
     }
-    let behind = |axis: &Axis, count: usize| {
-        ((count - 1) * axis.stride + axis.reach()).saturating_sub(axis.size + axis.before)
-    };
-    let padding = Padding {
-        top: down.before,
-        left: across.before,
-        bottom: behind(&down, height),
-        right: behind(&across, width),
-    };
-    let pad = Pad { padding, channels: [0; 2], mode: PadMode::Constant(f32::MIN) };
-    let padded = net.add(call, ".padded", Op::Pad(pad), &[x])?;
-    let mut images = Vec::with_capacity(taps);
-    for tap in 0..taps {
-        let (i, j) = (tap / across.kernel, tap % across.kernel);
-        let rows = (i * down.dilation, down.stride, height);
-        let rows = part(net, call, &format!(".tap{tap}.rows"), padded, 2, rows)?;
-        let columns = (j * across.dilation, across.stride, width);
-        let columns = part(net, call, &format!(".tap{tap}"), rows, 3, columns)?;
-        images.push(net.reshape(call, &format!(".tap{tap}.image"), columns, &[n, 1, c * height * width])?);
+    let first = net.table(call, vec![n, c, 1, 1], |plane| (plane * h * w) as f32)?;
+    let place = net.add(call, ".all_places", binary(BinaryKind::Add), &[place, first])?;
+    let mut pooled = net.dims(y);
+    if own.len() == 3 {
+        pooled.remove(2);
     }
-    let all = match *images.as_slice() {
-        [one] => one,
-        _ => net.add(call, ".taps", Op::Concat(Concat { axis: 1 }), &images)?,
-    };
-    let largest = Op::Reduce(Reduce { kind: ReduceKind::Max, axes: vec![1], keep: false });
-    let largest = net.add(call, ".largest", largest, &[all])?;
-    let tap = net.add(call, ".tap", Op::ArgMax(ArgMax { axis: 1, keep: false, last: false }), &[all])?;
-    let pooled: Vec<usize> = if own.len() == 3 { vec![n, c, width] } else { vec![n, c, height, width] };
-    let y = net.reshape(call, "", largest, &pooled)?;
-    let tap = net.reshape(call, ".tap.image", tap, &[n, c, height, width])?;
-    let place = place(net, call, tap, (dims, [down, across], [height, width]))?;
-    let place = net.reshape(call, ".places", place, &pooled)?;
+    let y = net.reshape(call, "", y, &pooled)?;
+    // Places count through the batch, so it stays as it is.
+    let fixed = Reshape { dims: pooled.iter().map(|&size| size as isize).collect() };
+    let place = net.add(call, ".places", Op::Reshape(fixed), &[place])?;
     Ok(vec![Item::Value(y, call.need(0)?.kind()), Item::Value(place, Kind::I64)])
 }
 
-/// The index of the pixel that each window's `tap` is.
-fn place(
-    net: &mut Net,
-    call: &Call,
-    tap: ValueId,
-    ([n, c, h, w], [down, across], [height, width]): ([usize; 4], [Axis; 2], [usize; 2]),
-) -> Result<ValueId, Fault> {
-    let by_column = call.flag("storage_order", false)?;
-    let (row_step, column_step) = if by_column { (1, h) } else { (w, 1) };
-    let first = |i: usize| {
-        let (plane, at) = (i / (height * width), i % (height * width));
-        let row = (at / width * down.stride) as f32 - down.before as f32;
-        let column = (at % width * across.stride) as f32 - across.before as f32;
-        (plane * h * w) as f32 + row * row_step as f32 + column * column_step as f32
-    };
-    let first = net.table(call, vec![n, c, height, width], first)?;
-    // row of the tap = floor((tap + 1/2) / kernel), its column the rest
-    let kernel = across.kernel as f32;
-    let row = apply(net, call, ".row", tap, &[&affine(1.0 / kernel, 0.5 / kernel), &Stepwise::Floor])?;
-    let column_scale = (column_step * across.dilation) as f32;
-    let row_scale = (row_step * down.dilation) as f32 - kernel * column_scale;
-    let mut place = first;
-    for (name, x, scale) in [(".rows", row, row_scale), (".columns", tap, column_scale)] {
-        let further = net.add(call, name, Op::Activation(affine(scale, 0.0)), &[x])?;
-        let sum = Op::Binary(Binary { kind: BinaryKind::Add });
-        place = net.add(call, &format!("{name}.sum"), sum, &[place, further])?;
-    }
-    Ok(place)
+/// Places of a plane counted row by row, as they are counted column by column: column * h + row.
+fn by_column(net: &mut Net, call: &Call, place: ValueId, [h, w]: [usize; 2]) -> Result<ValueId, Fault> {
+    let columns = w as f32;
+    let row = apply(net, call, ".row", place, &[&affine(1.0 / columns, 0.5 / columns), &Stepwise::Floor])?;
+    let further = apply(net, call, ".columns", place, &[&affine(h as f32, 0.0)])?;
+    let back = apply(net, call, ".rows", row, &[&affine(1.0 - (h * w) as f32, 0.0)])?;
+    net.add(call, ".by_column", binary(BinaryKind::Add), &[further, back])
 }
 
 /// MaxUnpool of windows that do not overlap: each number goes back to its place, zeros are everywhere else.

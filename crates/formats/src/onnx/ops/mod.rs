@@ -40,6 +40,12 @@ pub(super) fn add(net: &mut Net, call: &Call) -> Made {
     match call.node.domain.as_str() {
         "" => {}
         "com.microsoft" => return microsoft::add(net, call),
+        "com.microsoft.nchwc" => {
+            return Err(call.fault_with(
+                "has its channels in blocks for one kind of processor",
+                "save the network at ONNX Runtime's level ORT_ENABLE_EXTENDED, which does not do that",
+            ));
+        }
         domain => {
             let what = format!("is of the domain {domain}, which is not ONNX's own");
             return Err(call.fault_with(what, "export the network with ONNX's own operators"));
@@ -59,7 +65,7 @@ pub(super) fn add(net: &mut Net, call: &Call) -> Made {
         "InstanceNormalization" => one(norm::instance(net, call)),
         "GroupNormalization" => one(norm::group(net, call)),
         "LayerNormalization" => norm::layer(net, call),
-        "RMSNormalization" => one(norm::root_mean_square(net, call)),
+        "RMSNormalization" | "SimplifiedLayerNormalization" => one(norm::root_mean_square(net, call)),
         "MeanVarianceNormalization" => one(norm::mean_variance(net, call)),
         "LpNormalization" => one(norm::lp(net, call)),
         "ImageScaler" => one(norm::image_scaler(net, call)),

@@ -41,6 +41,16 @@ impl Grid {
         Ok(Grid { scale: call.need(scale)?.clone(), zero: call.item(scale + 1).cloned() })
     }
 
+    pub(super) fn new(scale: Item, zero: Option<Item>) -> Grid {
+        Grid { scale, zero }
+    }
+
+    /// Whether there is one scale, and one zero point at most.
+    pub(super) fn is_single(&self, net: &Net) -> bool {
+        let count = |item: &Item| net.dims_of(item).iter().product::<usize>();
+        count(&self.scale) == 1 && self.zero.as_ref().is_none_or(|zero| count(zero) == 1)
+    }
+
     /// The one scale and zero point, if both are known and one.
     pub(super) fn known(&self) -> Option<(f32, f32)> {
         let single = |item: &Item| match item {

@@ -1,8 +1,6 @@
 //! Numbers chosen by their places: places that are known now, or the places of the largest.
 
-use ocellus_graph::ops::{
-    ArgMax, BinaryKind, Concat, Linear, OneHot, Reduce, ReduceKind, Stepwise, Transpose,
-};
+use ocellus_graph::ops::{BinaryKind, Concat, Linear, OneHot, Stepwise, TopK, Transpose};
 use ocellus_graph::{Op, ValueId};
 
 use super::Made;
@@ -13,15 +11,10 @@ use crate::onnx::call::{Call, Item};
 use crate::onnx::fault::Fault;
 use crate::onnx::literal::{Kind, Literal};
 use crate::onnx::net::Net;
-
-/// Largest numbers that TopK looks for, one after the other.
-const MOST_LARGEST: usize = 128;
-
-/// Further from zero than any score: what was found is moved so far away.
-const AWAY: f32 = -3e38;
+use crate::onnx::places;
 
 /// Indices of one axis that a product with their one-hot vectors looks up.
-const MOST_LOOKED_UP: usize = 1 << 16;
+pub(super) const MOST_LOOKED_UP: usize = 1 << 16;
 
 /// x with `axis` last.
 fn last(net: &mut Net, call: &Call, suffix: &str, x: ValueId, axis: usize) -> Result<ValueId, Fault> {
@@ -45,7 +38,7 @@ fn turned(net: &mut Net, call: &Call, suffix: &str, x: ValueId, order: Vec<usize
     net.add(call, suffix, Op::Transpose(Transpose { order }), &[x])
 }
 
-/// TopK: the largest k numbers along an axis and where they stand, one after the other, each taken away when found.
+/// TopK: the k largest numbers along an axis, or the k smallest, and where they stand.
 pub(super) fn top(net: &mut Net, call: &Call) -> Made {
     let x = net.value(call, 0)?;
     let kind = call.need(0)?.kind();
@@ -55,49 +48,15 @@ pub(super) fn top(net: &mut Net, call: &Call) -> Made {
         ..10 => call.whole("k", 0)?,
         _ => call.number(1, "k")?.unwrap_or(0.0) as i64,
     };
-    let count = call.size(count, "k")?;
-    if count == 0 || count > dims[axis] || count > MOST_LARGEST {
-        let what = format!(
-            "looks for the {count} largest of {} numbers; 1 to {} are supported",
-            dims[axis],
-            dims[axis].min(MOST_LARGEST)
-        );
-        return Err(call.fault(what));
-    }
-    let sign = if call.flag("largest", true)? { 1.0 } else { -1.0 };
-    let mut rows = last(net, call, ".last", x, axis)?;
-    if sign < 0.0 {
-        rows = apply(net, call, ".minus", rows, &[&affine(-1.0, 0.0)])?;
-    }
-    let rank = dims.len();
-    let (mut values, mut places) = (Vec::new(), Vec::new());
-    for i in 0..count {
-        let largest = Op::Reduce(Reduce { kind: ReduceKind::Max, axes: vec![rank - 1], keep: true });
-        values.push(net.add(call, &format!(".{i}.value"), largest, &[rows])?);
-        let op = Op::ArgMax(ArgMax { axis: rank - 1, keep: true, last: false });
-        let place = net.add(call, &format!(".{i}.place"), op, &[rows])?;
-        places.push(place);
-        if i + 1 < count {
-            let flat: Vec<usize> = net.dims(place)[..rank - 1].to_vec();
-            let place = net.reshape(call, &format!(".{i}.index"), place, &flat)?;
-            let op = Op::OneHot(OneHot { classes: dims[axis] });
-            let found = net.add(call, &format!(".{i}.found"), op, &[place])?;
-            let found = apply(net, call, &format!(".{i}.away"), found, &[&affine(AWAY, 0.0)])?;
-            rows = net.add(call, &format!(".{i}.rest"), binary(BinaryKind::Add), &[rows, found])?;
-        }
-    }
-    let mut made = Vec::new();
-    for (parts, name, kind, sign) in [(values, ".values", kind, sign), (places, ".places", Kind::I64, 1.0)] {
-        let mut y = match *parts.as_slice() {
-            [one] => one,
-            _ => net.add(call, name, Op::Concat(Concat { axis: rank - 1 }), &parts)?,
-        };
-        if sign < 0.0 {
-            y = apply(net, call, &format!("{name}.sign"), y, &[&affine(-1.0, 0.0)])?;
-        }
-        made.push(Item::Value(back(net, call, &format!("{name}.back"), y, axis)?, kind));
-    }
-    Ok(made)
+    let op = Op::TopK(TopK { axis, count: call.size(count, "k")?, last: false });
+    let smallest = !call.flag("largest", true)?;
+    let minus = affine(-1.0, 0.0);
+    let x = if smallest { apply(net, call, ".minus", x, &[&minus])? } else { x };
+    let y = net.add(call, "", op, &[x])?;
+    let both = net.graph.producer(y).map(|node| net.graph.node(node).outputs.clone()).unwrap_or_default();
+    let places = both.get(1).copied().ok_or_else(|| call.fault("tells no places"))?;
+    let y = if smallest { apply(net, call, ".plus", y, &[&minus])? } else { y };
+    Ok(vec![Item::Value(y, kind), Item::Value(places, Kind::I64)])
 }
 
 /// A place below zero, counted from the end of an axis of this size: x + size where x < 0.
@@ -189,54 +148,6 @@ pub(super) fn running_sum(net: &mut Net, call: &Call) -> Result<ValueId, Fault> 
     back(net, call, "", y, axis)
 }
 
-/// `index` as a place of an axis of `size`.
-fn place(call: &Call, index: i64, size: usize) -> Result<usize, Fault> {
-    let from_first = if index < 0 { index.saturating_add(size as i64) } else { index };
-    let found = usize::try_from(from_first).ok().filter(|&place| place < size);
-    found.ok_or_else(|| call.fault(format!("index {index} is outside an axis of size {size}")))
-}
-
-/// For each number of `indices`, where along the flattened tensor of shape `dims` it points to, if it counts along `axis`
-/// and stands where it stands along the others.
-fn places_along(call: &Call, dims: &[usize], axis: usize, indices: &Literal) -> Result<Vec<usize>, Fault> {
-    let fits = indices.rank() == dims.len()
-        && indices.dims.iter().zip(dims).enumerate().all(|(i, (&own, &size))| i == axis || own <= size);
-    if !fits {
-        return Err(call.fault(format!("its indices of shape {:?} do not fit {dims:?}", indices.dims)));
-    }
-    let mut places = Vec::with_capacity(indices.len());
-    for i in 0..indices.len() {
-        let (mut rest, mut step, mut at) = (i, 1, 0);
-        for other in (0..dims.len()).rev() {
-            let own = rest % indices.dims[other];
-            rest /= indices.dims[other];
-            let own = if other == axis { place(call, indices.whole_at(i), dims[axis])? } else { own };
-            at += own * step;
-            step *= dims[other];
-        }
-        places.push(at);
-    }
-    Ok(places)
-}
-
-/// For each row of `indices`, which of the blocks of `dims` behind its first axes it points to; how many blocks there
-/// are, and how many numbers are in each.
-fn blocks_at(call: &Call, dims: &[usize], indices: &Literal) -> Result<(Vec<usize>, usize, usize), Fault> {
-    let depth = indices.dims.last().copied().unwrap_or(0);
-    if depth == 0 || depth > dims.len() {
-        return Err(call.fault(format!("its indices of shape {:?} do not fit {dims:?}", indices.dims)));
-    }
-    let mut blocks = Vec::with_capacity(indices.len() / depth);
-    for row in 0..indices.len() / depth {
-        let mut at = 0;
-        for (i, &size) in dims[..depth].iter().enumerate() {
-            at = at * size + place(call, indices.whole_at(row * depth + i), size)?;
-        }
-        blocks.push(at);
-    }
-    Ok((blocks, dims[..depth].iter().product(), dims[depth..].iter().product()))
-}
-
 fn indices<'c>(net: &Net, call: &'c Call) -> Result<&'c Literal, Fault> {
     let indices = call.constant(1, "indices")?.ok_or_else(|| call.fault("has no indices"))?;
     net.budget.charge((indices.len() as u64).saturating_mul(16)).map_err(|what| call.fault(what))?;
@@ -249,32 +160,20 @@ pub(super) fn gather_elements(net: &mut Net, call: &Call) -> Result<ValueId, Fau
     let dims = net.dims(x);
     let axis = call.axis(call.whole("axis", 0)?, dims.len())?;
     let indices = indices(net, call)?;
-    let places = places_along(call, &dims, axis, indices)?;
+    let places = places::along(call, &dims, axis, indices)?;
     let flat = net.fold(call, ".flat", x, &[dims.iter().product()])?;
     let y = chosen(net, call, ".chosen", flat, (0, &places))?;
     net.fold(call, "", y, &indices.dims)
 }
 
-/// GatherND; the batches that `batch_dims` counts are blocks of their own.
+/// GatherND.
 pub(super) fn gather_blocks(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     let x = net.value(call, 0)?;
     let dims = net.dims(x);
-    let indices = indices(net, call)?;
-    let shared = call.size(call.whole("batch_dims", 0)?, "batch_dims")?;
-    let depth = indices.dims.last().copied().unwrap_or(0);
-    if shared >= indices.rank().max(1) || shared > dims.len() || dims[..shared] != indices.dims[..shared] {
-        return Err(call.fault(format!("its indices of shape {:?} do not fit {dims:?}", indices.dims)));
-    }
-    let batches: usize = dims[..shared].iter().product();
-    let (mut blocks, count, inner) = blocks_at(call, &dims[shared..], indices)?;
-    let each = blocks.len() / batches.max(1);
-    for (i, block) in blocks.iter_mut().enumerate() {
-        *block += i / each.max(1) * count;
-    }
-    let rows = net.fold(call, ".blocks", x, &[batches * count, inner])?;
-    let y = chosen(net, call, ".chosen", rows, (0, &blocks))?;
-    let to = [&indices.dims[..indices.rank() - 1], &dims[shared + depth..]].concat();
-    net.fold(call, "", y, &to)
+    let found = places::gathered_blocks(call, &dims, indices(net, call)?)?;
+    let rows = net.fold(call, ".blocks", x, &[found.count, found.size])?;
+    let y = chosen(net, call, ".chosen", rows, (0, &found.blocks))?;
+    net.fold(call, "", y, &found.dims)
 }
 
 /// ScatterElements (once Scatter) and ScatterND: x with some of its numbers replaced by updates, or added to.
@@ -283,10 +182,10 @@ pub(super) fn scatter(net: &mut Net, call: &Call) -> Result<ValueId, Fault> {
     let dims = net.dims(x);
     let indices = indices(net, call)?;
     let (places, count, inner) = if call.op() == "ScatterND" {
-        blocks_at(call, &dims, indices)?
+        places::blocks(call, &dims, indices)?
     } else {
         let axis = call.axis(call.whole("axis", 0)?, dims.len())?;
-        (places_along(call, &dims, axis, indices)?, dims.iter().product(), 1)
+        (places::along(call, &dims, axis, indices)?, dims.iter().product(), 1)
     };
     net.budget.charge((count as u64).saturating_mul(16)).map_err(|what| call.fault(what))?;
     let adds = match call.text("reduction", "none")? {

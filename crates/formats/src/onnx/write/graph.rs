@@ -9,7 +9,7 @@ use super::attribute::{Attribute, encoded};
 use super::encode::Message;
 use super::file::Names;
 use super::pixels::Pixels;
-use super::{OPSET, layers, shapes};
+use super::{OPSET, layers, places, shapes};
 
 /// A constant that some operator needs beside the network's weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,7 +125,10 @@ impl<'g> Writer<'g> {
     }
 
     fn node(&mut self, node: &Node) -> Result<(), String> {
-        if shapes::write(self, node)? { Ok(()) } else { layers::write(self, node) }
+        if shapes::write(self, node)? || places::write(self, node)? {
+            return Ok(());
+        }
+        layers::write(self, node)
     }
 
     /// What the value is called in the file.
@@ -150,7 +153,19 @@ impl<'g> Writer<'g> {
 
     /// An operator that gives the node's own output.
     pub(super) fn last(&mut self, node: &Node, op: &str, inputs: &[&str], attributes: &Attributes) {
-        let output = self.name(node.outputs[0]);
+        self.output(node, 0, op, inputs, attributes);
+    }
+
+    /// An operator that gives the node's output `i`.
+    pub(super) fn output(
+        &mut self,
+        node: &Node,
+        i: usize,
+        op: &str,
+        inputs: &[&str],
+        attributes: &Attributes,
+    ) {
+        let output = self.name(node.outputs[i]);
         self.push(op, inputs, &[output], attributes);
     }
 
@@ -165,6 +180,22 @@ impl<'g> Writer<'g> {
         let output = self.unused(&name);
         self.push(op, inputs, std::slice::from_ref(&output), attributes);
         output
+    }
+
+    /// An operator of two outputs on the way; gives what they are called.
+    pub(super) fn inner_pair(
+        &mut self,
+        parts: [&str; 2],
+        op: &str,
+        inputs: &[&str],
+        attributes: &Attributes,
+    ) -> [String; 2] {
+        let outputs = parts.map(|part| {
+            let name = format!("{}.{part}", self.current);
+            self.unused(&name)
+        });
+        self.push(op, inputs, &outputs, attributes);
+        outputs
     }
 
     fn push(&mut self, op: &str, inputs: &[&str], outputs: &[String], attributes: &Attributes) {

@@ -14,7 +14,7 @@ use super::attribute::Attribute;
 use super::graph::Writer;
 
 /// Attributes that are made as they are needed.
-type Attributes = Vec<(&'static str, Attribute<'static>)>;
+pub(super) type Attributes = Vec<(&'static str, Attribute<'static>)>;
 
 /// Writes one of these operations.
 pub(super) fn write(writer: &mut Writer, node: &Node) -> Result<(), String> {
@@ -92,7 +92,7 @@ fn wholes(numbers: &[usize]) -> Vec<i64> {
     numbers.iter().map(|&number| number as i64).collect()
 }
 
-fn window_attributes(window: &Window) -> Attributes {
+pub(super) fn window_attributes(window: &Window) -> Attributes {
     let Padding { top, left, bottom, right } = window.padding;
     vec![
         ("kernel_shape", wholes(&window.kernel).into()),
@@ -115,7 +115,12 @@ fn mean_attributes(writer: &mut Writer, window: &Window) -> Attributes {
 
 /// A window that comes out even: where sizes are rounded up, the padding is made to reach the last window's end, so
 /// that no reader has to round up by itself (they differ in how).
-fn reaching(writer: &Writer, node: &Node, window: Window, rounding: Rounding) -> Result<Window, String> {
+pub(super) fn reaching(
+    writer: &Writer,
+    node: &Node,
+    window: Window,
+    rounding: Rounding,
+) -> Result<Window, String> {
     if rounding == Rounding::Floor {
         return Ok(window);
     }

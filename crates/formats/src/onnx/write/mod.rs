@@ -10,6 +10,7 @@ mod file;
 mod graph;
 mod layers;
 mod pixels;
+mod places;
 mod shapes;
 
 use ocellus_graph::Graph;

@@ -87,15 +87,6 @@ pub(super) fn write(writer: &mut Writer, node: &Node) -> Result<bool, String> {
                 ReduceKind::Max => writer.last(node, "ReduceMax", &[&x], &[("axes", axes.into()), keep]),
             }
         }
-        Op::ArgMax(place) => {
-            let attributes = [
-                ("axis", place.axis.into()),
-                ("keepdims", place.keep.into()),
-                ("select_last_index", place.last.into()),
-            ];
-            let index = writer.inner("index", "ArgMax", &[&x], &attributes);
-            writer.last(node, "Cast", &[&index], &[("to", 1_usize.into())]);
-        }
         _ => return Ok(false),
     }
     Ok(true)
