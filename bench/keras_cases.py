@@ -232,6 +232,22 @@ def first_seq():
     return keras.Sequential([I(2,6,5), L.Conv2D(4,3,activation="relu",**C), L.MaxPooling2D(2,**C), L.Dropout(0.3),
         L.Flatten(**C), L.Dense(5), L.GaussianNoise(0.1), L.Softmax()])
 
+@model
+def drops():
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+    x=i=I(5,4,3)
+    y=L.Dropout(0.2,noise_shape=(None,1,1,1))(L.Conv2D(3,3,padding="same")(x))
+    x=CustomScaleLayer(0.17)([x,y])
+    if not V3: x=L.ThresholdedReLU(0.5)(x)
+    return F(i,x)
+@model
+def moves():
+    from keras import ops
+    i=I(6,5,4); x=L.Conv2D(4,3,padding="same")(i)
+    a=ops.reshape(x,(-1,30,4)); a=ops.transpose(a,(0,2,1)); a=ops.squeeze(ops.expand_dims(a,1),1)
+    b=x[:,1:-1,::2,1:]; c=x[...,-1]; d=ops.minimum(ops.minimum(x,i),0.4); e=ops.power(x,2.0)
+    return F(i,[a,b,c,d,e])
+
 def randomise(m):
     skip=[id(w) for l in m.layers if type(l).__name__=="Normalization" for w in l.weights]
     for w in m.weights:

@@ -214,6 +214,62 @@ fn stages_choose_layers_on_the_command_line() {
     assert_eq!(learned("--stage large"), 0);
 }
 
+/// Lists of images, and what older and newer descriptions say of them.
+#[test]
+fn a_list_of_images_lies_under_the_root() {
+    let place = Place::new();
+    place.pictures("far/photos", 3, 2);
+    let lines: String = (0..6).map(|i| format!("photos/class{}/{}.png {}\n", i / 2, i % 2, i / 2)).collect();
+    fs::write(place.path("far/list.txt"), lines).unwrap();
+    let net = "layer { name: 'd' type: 'ImageData' top: 'data' top: 'label' transform_param { mean_value: 100 }
+          image_data_param { source: 'list.txt' batch_size: 4 shuffle: true crop_size: 12 scale: 0.01 } }
+        layer { name: 'fc' type: 'InnerProduct' bottom: 'data' top: 'fc' inner_product_param { num_output: 3 } }
+        layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'fc' bottom: 'label' top: 'loss' }";
+    fs::write(place.path("net.prototxt"), net).unwrap();
+    let solver =
+        "net: 'net.prototxt' base_lr: 0.01 lr_policy: 'fixed' max_iter: 4 display: 2 snapshot_prefix: 'n'";
+    fs::write(place.path("solver.prototxt"), solver).unwrap();
+    let text = place.ok("train --solver solver.prototxt --root far").out;
+    // 3 x 12 x 12 numbers for 3 classes; a network without a name has the solver's.
+    assert!(text.starts_with("solver.prototxt: 1299 learned numbers"), "{text}");
+    assert!(text.contains("iteration 4/4  loss"), "the loss at the end is told as Caffe tells it: {text}");
+    let text = place.ok("train --solver solver.prototxt --root far --resume n_iter_4.solverstate").out;
+    assert!(text.contains("4 iterations, nothing was left to do"), "{text}");
+    // Weights of a network of other sizes.
+    fs::write(place.path("net.prototxt"), net.replace("num_output: 3", "num_output: 4")).unwrap();
+    let said = place.refusal("train --solver solver.prototxt --root far --weights n_iter_4.caffemodel");
+    assert!(said.contains("has shape (3), the network needs (4)") && said.contains("another name"), "{said}");
+}
+
+/// As in Caffe, what only the test network has keeps the numbers that it begins with.
+#[test]
+fn a_test_network_may_have_parameters_of_its_own() {
+    let place = place_with_digits();
+    let more = "layer { name: 'more' type: 'InnerProduct' bottom: 'conv' top: 'more' include { phase: TEST }
+        inner_product_param { num_output: 2 bias_filler { value: 3 } } }";
+    fs::write(place.path("small.prototxt"), format!("{NET}{more}")).unwrap();
+    fs::write(place.path("solver.prototxt"), SOLVER.replace("max_iter: 200", "max_iter: 2")).unwrap();
+    let text = place.ok("train --solver solver.prototxt").out;
+    assert!(text.contains("more[1] 3.0000"), "{text}");
+    let memory = NET.replacen("\"Data\"", "\"MemoryData\"", 1).replacen("data_param", "memory_data_param", 1);
+    fs::write(place.path("small.prototxt"), memory).unwrap();
+    let said = place.refusal("train --solver solver.prototxt");
+    assert!(said.contains("layer data (MemoryData)"), "{said}");
+}
+
+#[test]
+fn several_test_networks_are_told_apart() {
+    let place = place_with_digits();
+    let solver = SOLVER.replace("max_iter: 200", "max_iter: 2") + "test_iter: 3";
+    fs::write(place.path("solver.prototxt"), format!("{solver} test_state {{ }} test_state {{ level: 1 }}"))
+        .unwrap();
+    let text = place.ok("train --solver solver.prototxt").out;
+    assert!(text.contains("iteration 0/2  test 1: accuracy"), "{text}");
+    fs::write(place.path("solver.prototxt"), format!("{solver} test_state {{ }}")).unwrap();
+    let said = place.refusal("train --solver solver.prototxt");
+    assert!(said.contains("tests 2 networks, but has 1 entries of test_state"), "{said}");
+}
+
 #[test]
 fn what_is_wrong_with_a_solver_is_one_sentence() {
     let place = Place::new();

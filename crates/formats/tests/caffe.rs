@@ -136,8 +136,17 @@ fn solvers_keep_their_policies() {
     .unwrap();
     assert_eq!(adam.method, Method::Adam);
     assert!((adam.learning_rate(9) - 0.01).abs() < 1e-7 && adam.learning_rate(4) == 1.0);
-    let wrong = caffe::parse_solver("net: 'n'\nlr_policy: 'warm'", "s.prototxt").unwrap_err().to_string();
-    assert!(wrong.contains("s.prototxt: line 2") && wrong.contains("warm"), "{wrong}");
+    for (text, words) in [
+        ("lr_policy: 'warm'", ["warm", "sigmoid"]),
+        // As Caffe: these two have no momentum, and a method is named once.
+        ("type: 'AdaGrad' momentum: 0.9", ["momentum", "0.9"]),
+        ("type: 'RMSProp' momentum: 0.5", ["momentum", "0.5"]),
+        ("type: 'SGD' solver_type: ADAM", ["type", "solver_type"]),
+    ] {
+        let wrong = caffe::parse_solver(&format!("net: 'n'\n{text}"), "s.prototxt").unwrap_err().to_string();
+        assert!(wrong.contains("s.prototxt: line 2"), "{wrong}");
+        assert!(words.iter().all(|word| wrong.contains(word)), "{wrong}");
+    }
 }
 
 fn parse(text: &str) -> Result<Graph, FormatError> {
@@ -202,7 +211,7 @@ fn what_cannot_be_had_is_refused_by_name_type_and_line() {
             "name: 'c' type: 'Convolution' bottom: 'x' top: 'c' convolution_param { num_output: 3 kernel_size: 9 }",
             ["9", "8"],
         ),
-        ("name: 'c' type: 'ReLU' bottom: 'x' top: 'c' pooling_param { }", ["pooling_param", "relu_param"]),
+        ("name: 'c' type: 'ReLU' bottom: 'x' top: 'c' pooling_parm { }", ["pooling_parm", "relu_param"]),
         ("name: 'c' type: 'Eltwise' bottom: 'x' top: 'c'", ["2 bottoms", "layer c"]),
     ];
     for (layer, words) in cases {
@@ -210,6 +219,8 @@ fn what_cannot_be_had_is_refused_by_name_type_and_line() {
         assert!(sentence.starts_with("net.prototxt: line ") && sentence.contains("; "), "{sentence}");
         assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
     }
+    // As Caffe, settings of other layers are passed over.
+    assert!(behind_image("name: 'c' type: 'ReLU' bottom: 'x' top: 'c' pooling_param { pool: AVE }").is_ok());
     let unknown = parse("layer { name: 'd' type: 'Data' top: 'data' }").unwrap_err().to_string();
     assert!(unknown.contains("database"), "{unknown}");
     let nothing = parse("base_lr: 0.1").unwrap_err().to_string();

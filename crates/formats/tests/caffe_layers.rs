@@ -112,6 +112,16 @@ fn means_are_taken_away_and_softmax_takes_any_axis() {
     let across = "type: 'MVN' mvn_param { normalize_variance: false across_channels: true }";
     let (y, x) = layer(&[1, 2, 2, 3], across);
     close(&y, &centred(&x));
+    // eps is added to the deviation, not to the variance.
+    let scaled = |part: &[f32]| {
+        let centred = centred(part);
+        let variance = centred.iter().map(|x| x * x).sum::<f32>() / part.len() as f32;
+        centred.iter().map(|x| x / (variance.sqrt() + 0.5)).collect::<Vec<f32>>()
+    };
+    let (y, x) = layer(&[1, 2, 2, 3], "type: 'MVN' mvn_param { eps: 0.5 }");
+    close(&y, &[scaled(&x[..6]), scaled(&x[6..])].concat());
+    let (y, x) = layer(&[2, 2, 3], "type: 'MVN' mvn_param { eps: 0.5 across_channels: true }");
+    close(&y, &[scaled(&x[..6]), scaled(&x[6..])].concat());
     let (y, x) = layer(&[2, 3, 4], "type: 'Softmax' softmax_param { axis: 2 }");
     let softmax = |row: &[f32]| {
         let sum: f32 = row.iter().map(|x| x.exp()).sum();
@@ -248,6 +258,40 @@ fn rows_of_inner_products_and_transposed_weights() {
 fn a_dropout_that_does_not_scale_in_training_does_in_use() {
     let (y, x) = layer(&[2, 6], "type: 'Dropout' dropout_param { dropout_ratio: 0.75 scale_train: false }");
     close(&y, &x.iter().map(|x| x * 0.25).collect::<Vec<f32>>());
+}
+
+#[test]
+fn an_input_may_be_split() {
+    let (y, x) = layer(&[2, 3, 4], "type: 'Split' top: 'z'");
+    close(&y, &x);
+}
+
+#[test]
+fn a_swish_without_slope_is_a_half() {
+    let (y, x) = layer(&[2, 5], "type: 'Swish' swish_param { beta: 0 }");
+    close(&y, &x.iter().map(|x| x / 2.0).collect::<Vec<f32>>());
+}
+
+/// How far from 0 a weight's numbers are drawn for 4 channels, 8 outputs and a kernel of 3.
+fn drawn(kind: &str, filler: &str) -> f32 {
+    let graph = parse(&format!(
+        "input: 'x' input_shape {{ dim: [1, 4, 9, 9] }} layer {{ name: 'l' type: '{kind}' bottom: 'x' top: 'y'
+         convolution_param {{ num_output: 8 kernel_size: 3 weight_filler {{ type: '{filler}' }} }} }}"
+    ));
+    initialise(&graph, 7)["l.weight"].data().iter().fold(0.0, |most, x| x.abs().max(most))
+}
+
+#[test]
+fn fans_are_counted_by_the_axes_of_the_blob() {
+    let near = |got: f32, fan: f32| {
+        let bound = (3.0 / fan).sqrt();
+        assert!(got <= bound && got > 0.95 * bound, "{got}, at most {bound}");
+    };
+    // A convolution's blob is (8, 4, 3, 3), a deconvolution's (4, 8, 3, 3).
+    near(drawn("Convolution", "xavier"), 36.0);
+    near(drawn("Deconvolution", "xavier"), 72.0);
+    // 36 or 72 even numbers that add up to 1.
+    assert!((0.04..0.08).contains(&drawn("Convolution", "positive_unitball")));
 }
 
 #[test]

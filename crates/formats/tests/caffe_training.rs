@@ -138,6 +138,34 @@ fn nothing_is_learned_through_a_bottom_that_is_told_so() {
 }
 
 #[test]
+fn layers_that_share_a_parameter_agree_on_its_multipliers() {
+    let net = |first: &str, second: &str| {
+        let layer = |name: &str, said: &str| {
+            format!(
+                "layer {{ name: '{name}' type: 'InnerProduct' bottom: 'x' top: '{name}' param {{ name: 'w' {said} }}
+                 inner_product_param {{ num_output: 4 bias_term: false }} }}"
+            )
+        };
+        let [a, b] = [layer("a", first), layer("b", second)];
+        format!("input: 'x' input_shape {{ dim: [2, 4] }} {a} {b}")
+    };
+    let said = |first: &str, second: &str| {
+        let graph = parse_net(&net(first, second), "f", &NetOptions::phase(Phase::Train))?;
+        let param = &graph.params()[0];
+        Ok::<_, ocellus_formats::FormatError>((param.lr_mult, param.decay_mult, param.frozen))
+    };
+    assert_eq!(said("", "").unwrap(), (1.0, 1.0, false));
+    // What the first leaves open, another may say.
+    assert_eq!(said("decay_mult: 2", "lr_mult: 0").unwrap(), (0.0, 2.0, true));
+    assert_eq!(said("lr_mult: 3", "lr_mult: 3").unwrap(), (3.0, 1.0, false));
+    let fault = said("lr_mult: 3", "lr_mult: 1").unwrap_err().to_string();
+    assert!(
+        fault.contains("layer b (InnerProduct)") && fault.contains("lr_mult 1, another layer with 3"),
+        "{fault}"
+    );
+}
+
+#[test]
 fn statistics_are_gathered_unless_the_layer_keeps_them() {
     let net = |norm: &str, scale: &str| {
         format!(

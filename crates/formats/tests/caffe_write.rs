@@ -9,7 +9,7 @@ use ocellus_graph::ops::{
     ReduceKind, Slice, StochasticPool, TopK, Transpose, Upsample,
 };
 use ocellus_graph::ops::{Interpolation, Reshape};
-use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, Init, Op, initialise};
+use ocellus_graph::{BatchNormSpec, Builder, Conv, Dense, Graph, Init, Op, from_text, initialise};
 use ocellus_tensor::{Padding, Rounding, Weights, Window};
 
 fn data(name: &str) -> Option<PathBuf> {
@@ -226,6 +226,32 @@ fn what_caffe_does_not_have_is_refused_by_name() {
     b.output("output", x);
     let sentence = caffe::to_prototxt(&b.finish().unwrap()).unwrap_err().to_string();
     assert!(sentence.contains("act: gelu"), "{sentence}");
+}
+
+/// Layers that are called twice, as Keras has them: gamma and beta are shared, each call has a layer of its own.
+#[test]
+fn batch_norms_may_share_what_they_learn() {
+    let param = |name: &str, role: &str| {
+        format!("param {name} (2) init=constant:1 role={role} lr_mult=1 decay_mult=1 frozen=false\n")
+    };
+    let norm = |name: &str, x: &str, statistics: &str| {
+        let of = |part: &str| format!("{statistics}.{part}");
+        let [mean, var] = [of("running_mean"), of("running_var")];
+        let both = param(&mean, "statistic") + &param(&var, "statistic");
+        format!(
+            "{both}{name} = batch_norm({x}, a.weight, a.bias, {mean}, {var}; eps=0.001 momentum=0.1 affine=true \
+             statistics=running)\n"
+        )
+    };
+    let text = format!(
+        "network twice\ninput x (2, 2, 3, 3)\n{}{}{}{}output output = a.2\n",
+        param("a.weight", "weight"),
+        param("a.bias", "weight"),
+        norm("a", "x", "a"),
+        norm("a.2", "a", "other")
+    );
+    let graph = from_text(&text).unwrap();
+    round_trip(&graph, &filled(&graph));
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn run_cases(folder: &Path) -> usize {
 
 #[test]
 fn files_that_keras_wrote_give_its_outputs() {
-    assert_eq!(run_cases(cases().path()), 38);
+    assert_eq!(run_cases(cases().path()), 42);
 }
 
 /// `KERAS_CASES=FOLDER cargo test -p ocellus-formats --test keras -- --ignored --nocapture`

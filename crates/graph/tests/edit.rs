@@ -72,6 +72,19 @@ fn another_image_size_reaches_through_or_names_the_node_that_fixes_it() {
 }
 
 #[test]
+fn several_inputs_change_at_once() {
+    let mut b = Builder::new("net");
+    let (x, y) = (b.input("x", [1, 4]), b.input("y", [1, 4]));
+    let sum = b.add("sum", x, y);
+    b.output("output", sum);
+    let graph = b.finish().unwrap();
+    let wide = |inputs: &[&str]| graph.with_inputs(inputs.iter().map(|&name| (name, [3, 6].into())));
+    assert_eq!(shape_of(&wide(&["x", "y"]).unwrap(), "sum"), [3, 6]);
+    assert!(message(wide(&["x"])).contains("sum"));
+    assert!(message(wide(&["x", "z"])).contains('z'));
+}
+
+#[test]
 fn pruning_keeps_what_is_named_and_drops_unused_inputs_and_parameters() {
     let graph = small_residual().with_classifier_loss(0.1).unwrap();
     let pruned = graph.prune(&["output"]).unwrap();

@@ -117,14 +117,31 @@ fn orthogonal_rows_or_columns() {
 }
 
 #[test]
-fn bilinear_kernels_interpolate_each_channel_alone() {
+fn every_bilinear_kernel_interpolates() {
     let kernel = filled(&[2, 2, 4, 4], Init::Bilinear);
     let row = [0.25, 0.75, 0.75, 0.25];
     let expected: Vec<f32> = row.iter().flat_map(|a| row.iter().map(move |b| a * b)).collect();
-    assert_eq!(kernel.data()[..16], expected);
-    assert_eq!(kernel.data()[16..32], [0.0; 16]);
-    assert_eq!(kernel.data()[48..], expected);
+    assert!(kernel.data().chunks(16).all(|each| each == expected));
     assert_eq!(filled(&[1, 1, 3, 3], Init::Bilinear).data()[4], 1.0);
+}
+
+#[test]
+fn the_parts_of_a_positive_unit_ball_add_up_to_1() {
+    let filled = filled(&[5, 2, 30], Init::PositiveUnitBall);
+    for part in filled.data().chunks(60) {
+        assert!(
+            part.iter().all(|&x| (0.0..0.1).contains(&x)) && (part.iter().sum::<f32>() - 1.0).abs() < 1e-5
+        );
+    }
+}
+
+#[test]
+fn fans_change_places() {
+    let init = Init::xavier_uniform().with_fans_exchanged();
+    assert_eq!(init, Init::xavier_uniform());
+    let Init::VarianceScaling { fan, .. } = Init::he_normal().with_fans_exchanged() else { panic!() };
+    assert_eq!(fan, ocellus_graph::Fan::Out);
+    assert_eq!(Init::Bilinear.with_fans_exchanged(), Init::Bilinear);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Two descriptions of a network, tensor by tensor: why does one source count other parameters than another?
 //!
 //! ```text
-//! layers with parameters, in order -> aligned (fewest changes) -> their tensors, part by part -> sums by kind
+//! layers with parameters, in order -> aligned (fewest changes), then those left over that stand elsewhere
+//!                                  -> their tensors, part by part -> sums by kind
 //! ```
 //!
 //! Layers are the same if they are of one kind and their first parameters have the same sizes; names play no part, since
@@ -76,6 +77,13 @@ impl Pair {
 struct Layer {
     kind: &'static str,
     tensors: Vec<Tensor>,
+}
+
+impl Layer {
+    /// Whether the other is of the same kind, with a first parameter of the same sizes.
+    fn is_like(&self, other: &Layer) -> bool {
+        self.kind == other.kind && self.tensors[0].shape == other.tensors[0].shape
+    }
 }
 
 struct Tensor {
@@ -219,13 +227,10 @@ fn align(a: &[Layer], b: &[Layer]) -> Vec<(Option<usize>, Option<usize>)> {
         let at = |i: usize, all: &[Layer]| (i < all.len()).then_some(i);
         return (0..a.len().max(b.len())).map(|i| (at(i, a), at(i, b))).collect();
     }
-    let change = |i: usize, j: usize| {
-        let first = |layer: &Layer| layer.tensors[0].shape.clone();
-        match (a[i].kind == b[j].kind, first(&a[i]) == first(&b[j])) {
-            (true, true) => 0,
-            (true, false) => 3,
-            _ => 5, // more than leaving both out
-        }
+    let change = |i: usize, j: usize| match a[i].kind == b[j].kind {
+        true if a[i].is_like(&b[j]) => 0,
+        true => 3,
+        false => 5, // more than leaving both out
     };
     let mut cost = vec![0_u32; rows * columns];
     for i in 0..rows {
@@ -263,13 +268,55 @@ fn align(a: &[Layer], b: &[Layer]) -> Vec<(Option<usize>, Option<usize>)> {
         }
     }
     pairs.reverse();
-    pairs
+    meet_elsewhere(pairs, a, b)
+}
+
+/// Descriptions name the branches of a block in different orders: layers without a fellow in their place get one from
+/// another place, if there is one.
+fn meet_elsewhere(
+    pairs: Vec<(Option<usize>, Option<usize>)>,
+    a: &[Layer],
+    b: &[Layer],
+) -> Vec<(Option<usize>, Option<usize>)> {
+    let mut left: Vec<usize> = pairs.iter().filter(|(i, _)| i.is_none()).filter_map(|&(_, j)| j).collect();
+    let mut met = Vec::with_capacity(pairs.len());
+    for (i, j) in pairs {
+        let place = match (i, j) {
+            (Some(i), None) => left.iter().position(|&other| a[i].is_like(&b[other])),
+            _ => None,
+        };
+        met.push((i, place.map(|place| left.remove(place)).or(j)));
+    }
+    // What met a fellow stands with it, not in its own place, too.
+    met.retain(|&(i, j)| i.is_some() || j.is_some_and(|j| left.contains(&j)));
+    met
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use ocellus_formats::caffe::{NetOptions, parse_net};
+
+    #[test]
+    fn branches_may_stand_in_another_order() {
+        let layer = |name: &str, bottom: &str, kernel: usize| {
+            format!(
+                "layer {{ name: '{name}' type: 'Convolution' bottom: '{bottom}' top: '{name}' convolution_param {{
+                 num_output: 4 kernel_size: {kernel} bias_term: false }} }} "
+            )
+        };
+        let [narrow, first, second] = [layer("n", "x", 1), layer("a", "x", 3), layer("b", "a", 5)];
+        let net = |layers: String| {
+            let text = format!("input: 'x' input_shape {{ dim: [1, 3, 9, 9] }} {layers}");
+            parse_net(&text, "n", &NetOptions::default()).unwrap()
+        };
+        let found =
+            compare(&net(format!("{narrow}{first}{second}")), &net(format!("{first}{second}{narrow}")));
+        assert!(found.tensors.len() == 3 && found.tensors.iter().all(Pair::is_same), "{found:?}");
+        let found = compare(&net(format!("{narrow}{first}")), &net(format!("{first}{second}{narrow}")));
+        let odd: Vec<&Pair> = found.tensors.iter().filter(|pair| !pair.is_same()).collect();
+        assert_eq!((odd.len(), odd[0].b.as_ref().map(|(name, _)| name.as_str())), (1, Some("b.weight")));
+    }
 
     #[test]
     fn three_counts_of_one_network_are_reconciled() {

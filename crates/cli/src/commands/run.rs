@@ -147,7 +147,13 @@ fn network(
     let fits = |(name, tensor): &(String, Tensor)| {
         graph.find_input(name).is_some_and(|id| graph.shape(id) == tensor.shape())
     };
-    let fits = inputs.iter().all(fits);
+    let mut fits = inputs.iter().all(fits);
+    let known = inputs.iter().filter(|(name, _)| graph.find_input(name).is_some());
+    let shapes = known.map(|(name, tensor)| (name.as_str(), tensor.shape().clone()));
+    // All at once first: not every input has the batch for its first axis.
+    if let (false, Ok(other)) = (fits, graph.with_inputs(shapes)) {
+        (graph, fits) = (other, true);
+    }
     let batch = inputs.iter().find_map(|(_, tensor)| tensor.shape().first().copied());
     if let Some(batch) = batch.filter(|_| !fits) {
         graph = graph.with_batch(batch)?;

@@ -46,7 +46,8 @@ pub fn run(solver: &Path, args: &TrainArgs, common: &Common) -> anyhow::Result<(
     if common.json {
         return console::say_json(&solved);
     }
-    console::say(&format!("{} iterations, loss {:.4}", solved.iteration, solved.loss));
+    let loss = solved.loss.map_or("nothing was left to do".into(), |loss| format!("loss {loss:.4}"));
+    console::say(&format!("{} iterations, {loss}", solved.iteration));
     let program = words::program();
     if let Some(model) = &solved.model {
         console::say("next:");
@@ -88,9 +89,13 @@ impl SolverWatch for Display {
     }
 
     fn tested(&mut self, iteration: usize, test: &[TestResult]) {
-        let all: Vec<String> =
-            test.iter().map(|result| format!("{} {:.4}", result.name, result.value)).collect();
-        self.say(&format!("iteration {iteration}/{}  test: {}", self.iterations, all.join("  ")));
+        let count = test.iter().map(|result| result.net + 1).max().unwrap_or(0);
+        for net in 0..count {
+            let own = test.iter().filter(|result| result.net == net);
+            let all: Vec<String> = own.map(|result| format!("{} {:.4}", result.name, result.value)).collect();
+            let test = if count > 1 { format!("test {net}") } else { "test".into() };
+            self.say(&format!("iteration {iteration}/{}  {test}: {}", self.iterations, all.join("  ")));
+        }
     }
 
     fn saved(&mut self, path: &Path) {

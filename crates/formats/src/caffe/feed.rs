@@ -170,17 +170,20 @@ fn fillers(settings: &Message) -> Result<Vec<Init>, Fault> {
     each.collect()
 }
 
-/// The transformation, which in older files stands among the layer's own settings.
+/// What of the transformation stands among the layer's own settings in older files.
+const OLDER: [&str; 4] = ["scale", "mean_file", "crop_size", "mirror"];
+
+/// The transformation; what older files say of it wins, as when Caffe upgrades them.
 fn transform(layer: &Layer, settings: &Message) -> Result<Transform, Fault> {
-    let newer = layer.body.message("transform_param")?;
-    let of = newer.unwrap_or(settings);
+    let mut of = layer.body.message("transform_param")?.cloned().unwrap_or_default();
+    of.fields.extend(settings.fields.iter().filter(|field| OLDER.contains(&field.name)).cloned());
     Ok(Transform {
         scale: of.f32("scale", 1.0)?,
         mirror: of.bool("mirror", false)?,
         crop: of.usize("crop_size", 0)?,
         mean_file: of.text("mean_file")?.filter(|path| !path.is_empty()).map(str::to_string),
-        mean_values: if newer.is_some() { of.f32s("mean_value")? } else { Vec::new() },
-        force_colour: newer.is_some() && of.bool("force_color", false)?,
-        force_grey: newer.is_some() && of.bool("force_gray", false)?,
+        mean_values: of.f32s("mean_value")?,
+        force_colour: of.bool("force_color", false)?,
+        force_grey: of.bool("force_gray", false)?,
     })
 }

@@ -1,23 +1,19 @@
 //! One layer as Caffe's newest form describes it, whichever generation the file is of.
 
-use super::message::{Fault, Message};
+use super::message::{Fault, Field, Message};
 use super::upgrade;
 
 /// What training may do with one of a layer's parameters.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::caffe) struct Share {
     /// Parameters of one name are one parameter.
     pub name: Option<String>,
     /// It may have another shape than the first of its name, if it has as many numbers.
     pub permissive: bool,
-    pub lr_mult: f32,
-    pub decay_mult: f32,
-}
-
-impl Default for Share {
-    fn default() -> Self {
-        Share { name: None, permissive: false, lr_mult: 1.0, decay_mult: 1.0 }
-    }
+    /// Times the learning rate, where it is said; else 1.
+    pub lr_mult: Option<f32>,
+    /// Times the weight decay, where it is said; else 1.
+    pub decay_mult: Option<f32>,
 }
 
 /// A layer: what it is, what it reads and makes, and its own message.
@@ -57,6 +53,62 @@ const COMMON: [&str; 14] = [
     "blob_share_mode",
 ];
 
+/// Messages of settings that any layer may have; Caffe passes over those of another type than the layer's.
+const SETTINGS: [&str; 52] = [
+    "transform_param",
+    "loss_param",
+    "accuracy_param",
+    "argmax_param",
+    "axpy_param",
+    "batch_norm_param",
+    "bias_param",
+    "clip_param",
+    "concat_param",
+    "contrastive_loss_param",
+    "convolution_param",
+    "crop_param",
+    "data_param",
+    "dropout_param",
+    "dummy_data_param",
+    "eltwise_param",
+    "elu_param",
+    "embed_param",
+    "exp_param",
+    "flatten_param",
+    "hdf5_data_param",
+    "hdf5_output_param",
+    "hinge_loss_param",
+    "image_data_param",
+    "infogain_loss_param",
+    "inner_product_param",
+    "input_param",
+    "log_param",
+    "lrn_param",
+    "memory_data_param",
+    "mvn_param",
+    "parameter_param",
+    "permute_param",
+    "pooling_param",
+    "power_param",
+    "prelu_param",
+    "python_param",
+    "recurrent_param",
+    "reduction_param",
+    "relu_param",
+    "relu6_param",
+    "reshape_param",
+    "scale_param",
+    "sigmoid_param",
+    "slice_param",
+    "softmax_param",
+    "spp_param",
+    "swish_param",
+    "tanh_param",
+    "threshold_param",
+    "tile_param",
+    "window_data_param",
+];
+
 impl<'a> Layer<'a> {
     /// Reads a message of the field `layer`.
     pub(in crate::caffe) fn read(body: &Message<'a>) -> Result<Self, Fault> {
@@ -67,8 +119,8 @@ impl<'a> Layer<'a> {
             shares.push(Share {
                 name: param.text("name")?.filter(|name| !name.is_empty()).map(str::to_string),
                 permissive: param.choice("share_mode", &SHARE_MODES)? == 1,
-                lr_mult: param.f32("lr_mult", 1.0)?,
-                decay_mult: param.f32("decay_mult", 1.0)?,
+                lr_mult: param.get("lr_mult").map(Field::as_f32).transpose()?,
+                decay_mult: param.get("decay_mult").map(Field::as_f32).transpose()?,
             });
         }
         Self::with_shares(body.clone(), body.text("type")?.unwrap_or("").to_string(), shares)
@@ -101,11 +153,10 @@ impl<'a> Layer<'a> {
         Fault::new(self.line, format!("layer {} ({}): {}", self.name, self.kind, what.into()), next)
     }
 
-    /// The layer's settings: the message `name`, or an empty one. Settings of other layers, and fields that are not
-    /// `known`, are refused.
+    /// The layer's settings: the message `name`, or an empty one. Fields that are not `known`, here or beside it, are
+    /// refused.
     pub(in crate::caffe) fn settings(&self, name: &str, known: &[&str]) -> Result<Message<'a>, Fault> {
-        let own = [name, "transform_param", "loss_param"];
-        let stray = |field: &str| !COMMON.contains(&field) && !own.contains(&field);
+        let stray = |field: &str| !COMMON.contains(&field) && !SETTINGS.contains(&field) && field != name;
         if let Some(field) = self.body.fields.iter().find(|field| stray(field.name)) {
             let next = format!("its settings stand in {}", if name.is_empty() { "no message" } else { name });
             return Err(self.fault_with(format!("has the field {} (line {})", field.name, field.line), &next));

@@ -39,6 +39,7 @@ use crate::FormatError;
 use crate::hdf5::{Hdf5, MAGIC};
 use crate::wire::{self, Wire};
 use crate::wire_out;
+use weights::Trouble;
 
 const DAMAGED: &str = "it is damaged or of another kind: take another copy";
 
@@ -196,27 +197,26 @@ fn read_text(path: &Path) -> Result<(String, String), FormatError> {
     Ok((text, file))
 }
 
-fn read_binary<T>(
+fn read_binary<T, E: Into<Trouble>>(
     path: &Path,
-    decode: impl FnOnce(&mut Wire, u64) -> Result<T, String>,
+    decode: impl FnOnce(&mut Wire, u64) -> Result<T, E>,
 ) -> Result<T, FormatError> {
     let file = path.display().to_string();
     let source = File::open(path).map_err(|cause| FormatError::read(path, cause))?;
     let length = source.metadata().map_err(|cause| FormatError::read(path, cause))?.len();
     let mut source = BufReader::with_capacity(1 << 16, source);
     refuse_hdf5(source.fill_buf().map_err(|cause| FormatError::read(path, cause))?, &file)?;
-    decode(&mut Wire::new(&mut source), length).map_err(|what| FormatError::malformed(file, what, DAMAGED))
+    decode(&mut Wire::new(&mut source), length).map_err(|trouble| trouble.into().of(&file))
 }
 
-fn decode_binary<T>(
+fn decode_binary<T, E: Into<Trouble>>(
     bytes: &[u8],
     file: &str,
-    decode: impl FnOnce(&mut Wire, u64) -> Result<T, String>,
+    decode: impl FnOnce(&mut Wire, u64) -> Result<T, E>,
 ) -> Result<T, FormatError> {
     refuse_hdf5(bytes, file)?;
     let mut source = bytes;
-    decode(&mut Wire::new(&mut source), bytes.len() as u64)
-        .map_err(|what| FormatError::malformed(file, what, DAMAGED))
+    decode(&mut Wire::new(&mut source), bytes.len() as u64).map_err(|trouble| trouble.into().of(file))
 }
 
 fn is_hdf5(path: &Path) -> Result<bool, FormatError> {

@@ -37,6 +37,8 @@ pub(in crate::caffe) struct Net<'o> {
     unread: Vec<String>,
     /// The parameter behind each shared name.
     shared: HashMap<String, String>,
+    /// What layers say of each parameter's multipliers.
+    multipliers: HashMap<String, Share>,
     /// The layers with the blobs that they store.
     layers: Vec<out::Layer>,
     /// Where each layer is among them, by its line and its name.
@@ -73,6 +75,7 @@ pub(in crate::caffe) fn build(message: &Message, options: &NetOptions) -> Result
         left_out: HashMap::new(),
         unread: Vec::new(),
         shared: HashMap::new(),
+        multipliers: HashMap::new(),
         layers: Vec::new(),
         places: HashMap::new(),
         streams: 0,
@@ -246,6 +249,10 @@ impl Net<'_> {
         self.graph.shape(value)
     }
 
+    pub(in crate::caffe) fn is_input(&self, value: ValueId) -> bool {
+        self.graph.producer(value).is_none()
+    }
+
     /// Whether a Softmax makes the value.
     pub(in crate::caffe) fn is_softmax(&self, value: ValueId) -> bool {
         let producer = self.graph.producer(value).map(|id| &self.graph.node(id).op);
@@ -320,14 +327,13 @@ impl Net<'_> {
             );
         }
         self.store(layer, index, out::Blob::Param { name: name.clone(), sizes: shape.clone(), factor: 1.0 });
+        self.agree(layer, &name, &share)?;
         if let Some(value) = self.shared_in_another_shape(layer, part, (name.as_str(), &share), &shape)? {
             return Ok(value);
         }
         let spec = ParamSpec { name: name.clone(), shape: shape.into(), init, role: Role::Weight };
         let value = self.graph.add_param(spec).map_err(|cause| explain(layer, &cause))?;
-        if !known {
-            self.set_multipliers(&name, &share);
-        }
+        self.set_multipliers(&name);
         Ok(value)
     }
 
@@ -383,12 +389,32 @@ impl Net<'_> {
         self.node(layer, &format!(".{part}"), Op::Reshape(Reshape { dims }), &[value]).map(Some)
     }
 
+    /// Layers that share a parameter may leave its multipliers to one another, but not contradict.
+    fn agree(&mut self, layer: &Layer, name: &str, share: &Share) -> Result<(), Fault> {
+        let said = self.multipliers.entry(name.to_string()).or_default();
+        let both = [
+            ("lr_mult", &mut said.lr_mult, share.lr_mult),
+            ("decay_mult", &mut said.decay_mult, share.decay_mult),
+        ];
+        for (what, said, own) in both {
+            if let (Some(said), Some(own)) = (*said, own)
+                && said != own
+            {
+                let what = format!("shares {name} with the {what} {own}, another layer with {said}");
+                return Err(layer.fault_with(what, "say one of the two"));
+            }
+            *said = said.or(own);
+        }
+        Ok(())
+    }
+
     /// A learning rate of 0 freezes, so that no work is done for it.
-    fn set_multipliers(&mut self, name: &str, share: &Share) {
-        if let Some(id) = self.graph.find_param(name) {
+    fn set_multipliers(&mut self, name: &str) {
+        if let (Some(id), Some(said)) = (self.graph.find_param(name), self.multipliers.get(name)) {
             let param = self.graph.param_mut(id);
-            (param.lr_mult, param.decay_mult) = (share.lr_mult, share.decay_mult);
-            param.frozen = share.lr_mult == 0.0;
+            param.lr_mult = said.lr_mult.unwrap_or(1.0);
+            param.decay_mult = said.decay_mult.unwrap_or(1.0);
+            param.frozen = param.lr_mult == 0.0;
         }
     }
 
@@ -401,7 +427,7 @@ impl Net<'_> {
         source: &str,
     ) -> Result<ValueId, Fault> {
         let name = format!("{}.{part}", layer.name);
-        let share = Share { lr_mult: 0.0, decay_mult: 0.0, ..Share::default() };
+        let never = Share { lr_mult: Some(0.0), decay_mult: Some(0.0), ..Share::default() };
         let spec = ParamSpec {
             name: name.clone(),
             shape: shape.into(),
@@ -409,7 +435,8 @@ impl Net<'_> {
             role: Role::Weight,
         };
         let value = self.graph.add_param(spec).map_err(|cause| explain(layer, &cause))?;
-        self.set_multipliers(&name, &share);
+        self.multipliers.insert(name.clone(), never);
+        self.set_multipliers(&name);
         self.beside.push((name, source.to_string()));
         Ok(value)
     }

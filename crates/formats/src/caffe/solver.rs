@@ -336,6 +336,19 @@ fn state(message: &Message) -> Result<NetState, Fault> {
 }
 
 fn method(message: &Message) -> Result<Method, Fault> {
+    let method = named_method(message)?;
+    let momentum = message.f32("momentum", 0.0)?;
+    if matches!(method, Method::AdaGrad | Method::RmsProp) && momentum != 0.0 {
+        let known = "0 or left out for AdaGrad and RMSProp, which have none";
+        return Err(wrong(message, "momentum", &momentum.to_string(), known));
+    }
+    Ok(method)
+}
+
+fn named_method(message: &Message) -> Result<Method, Fault> {
+    if let (Some(_), Some(old)) = (message.get("type"), message.get("solver_type")) {
+        return Err(old.fault("it has both type and solver_type, which say the same thing".into()));
+    }
     if let Some(name) = message.text("type")? {
         let known = METHODS.iter().find(|(now, ..)| *now == name).map(|(.., method)| *method);
         return known.ok_or_else(|| {

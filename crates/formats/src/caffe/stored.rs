@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use ocellus_graph::Graph;
 use ocellus_tensor::{Tensor, Weights};
 
-use super::SolverState;
-use super::weights::{assign_statistics, put};
+use super::weights::{Trouble, assign_statistics, put};
+use super::{DAMAGED, SolverState};
 use crate::FormatError;
 use crate::hdf5::Hdf5;
 
@@ -24,8 +24,6 @@ pub(super) const NETWORK: &str = "/data";
 const DEEPEST: usize = 16;
 /// More layers than any network has.
 const MOST_LAYERS: usize = 1 << 16;
-
-const DAMAGED: &str = "it is damaged or of another kind: take another copy";
 
 /// The parameters of `graph` that the file holds.
 pub(super) fn network(file: &Hdf5, graph: &Graph) -> Result<Weights, FormatError> {
@@ -50,8 +48,7 @@ pub(super) fn network(file: &Hdf5, graph: &Graph) -> Result<Weights, FormatError
         let blobs = file.arrays(&path)?;
         if !blobs.is_empty() {
             let read = blobs_of(file, &path, &blobs, graph, &layer)?;
-            assign(graph, &layer, read, &mut weights)
-                .map_err(|what| FormatError::malformed(file.name(), what, DAMAGED))?;
+            assign(graph, &layer, read, &mut weights).map_err(|trouble| trouble.of(file.name()))?;
         }
     }
     Ok(weights)
@@ -78,7 +75,7 @@ fn assign(
     layer: &str,
     mut blobs: BTreeMap<usize, Tensor>,
     weights: &mut Weights,
-) -> Result<(), String> {
+) -> Result<(), Trouble> {
     let param = |part: &str| graph.find_param(&format!("{layer}.{part}")).map(|id| graph.param(id));
     if let (Some(mean), Some(var)) = (param("running_mean"), param("running_var")) {
         return assign_statistics(layer, [mean, var], blobs.into_values().collect(), weights);

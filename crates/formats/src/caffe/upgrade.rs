@@ -171,8 +171,8 @@ fn shares(body: &Message, names: Vec<String>) -> Result<Vec<Share>, Fault> {
         Ok(Share {
             name: names.get(i).filter(|name| !name.is_empty()).cloned(),
             permissive: mode == Some(1),
-            lr_mult: rates.get(i).copied().unwrap_or(1.0),
-            decay_mult: decays.get(i).copied().unwrap_or(1.0),
+            lr_mult: rates.get(i).copied(),
+            decay_mult: decays.get(i).copied(),
         })
     };
     (0..count).map(share).collect()

@@ -7,8 +7,9 @@
 use ocellus_graph::{Graph, Param};
 use ocellus_tensor::{Tensor, Weights};
 
-use super::blob;
 use super::wire::{Payload, Wire};
+use super::{DAMAGED, blob};
+use crate::FormatError;
 use crate::match_report::{Fate, shapes_meet};
 
 /// A name longer than any layer's.
@@ -42,8 +43,35 @@ pub struct SolverState {
     pub history: Vec<Tensor>,
 }
 
+/// Why weights cannot be had.
+pub(super) enum Trouble {
+    /// The file is damaged.
+    Damaged(String),
+    /// It is another network's.
+    Other(String),
+}
+
+impl From<String> for Trouble {
+    fn from(what: String) -> Self {
+        Trouble::Damaged(what)
+    }
+}
+
+impl Trouble {
+    /// The trouble as an error about `file`.
+    pub fn of(self, file: &str) -> FormatError {
+        match self {
+            Trouble::Damaged(what) => FormatError::malformed(file, what, DAMAGED),
+            Trouble::Other(what) => {
+                let next = "give the weights of this network, or another name to the layer that is to be learned anew";
+                FormatError::malformed(file, what, next)
+            }
+        }
+    }
+}
+
 /// The parameters of `graph` that the network at `wire` holds.
-pub(super) fn network(wire: &mut Wire, end: u64, graph: &Graph) -> Result<Weights, String> {
+pub(super) fn network(wire: &mut Wire, end: u64, graph: &Graph) -> Result<Weights, Trouble> {
     let (mut weights, mut layers) = (Weights::new(), 0_usize);
     while let Some(tag) = wire.next(end)? {
         let Payload::Bytes(stop) = tag.payload else { continue };
@@ -61,7 +89,7 @@ pub(super) fn network(wire: &mut Wire, end: u64, graph: &Graph) -> Result<Weight
         layer.assign(graph, &mut weights)?;
     }
     match layers {
-        0 => Err("it holds no layers".into()),
+        0 => Err(Trouble::Damaged("it holds no layers".into())),
         _ => Ok(weights),
     }
 }
@@ -95,7 +123,7 @@ impl StoredLayer {
     }
 
     /// Gives the blobs to the graph's parameters of this layer; a layer that the graph does not have is passed over.
-    fn assign(mut self, graph: &Graph, weights: &mut Weights) -> Result<(), String> {
+    fn assign(mut self, graph: &Graph, weights: &mut Weights) -> Result<(), Trouble> {
         let param = |part: &str| graph.find_param(&format!("{}.{part}", self.name)).map(|id| graph.param(id));
         if self.blobs.is_empty() {
             return Ok(());
@@ -115,7 +143,8 @@ impl StoredLayer {
             let shares_bias = bias.is_none() && self.blobs.len() == 2;
             if !shares_bias || !has_shared_bias(graph, &self.name) {
                 let (name, count, wanted) = (&self.name, self.blobs.len(), expected.end());
-                return Err(format!("layer {name} has {count} blobs, the network needs {wanted}"));
+                let what = format!("layer {name} has {count} blobs, the network needs {wanted}");
+                return Err(Trouble::Other(what));
             }
         }
         if let (Some(param), Some(blob)) = (bias, self.blobs.last_mut()) {
@@ -134,10 +163,10 @@ pub(super) fn assign_statistics(
     params: [&Param; 2],
     blobs: Vec<Tensor>,
     weights: &mut Weights,
-) -> Result<(), String> {
+) -> Result<(), Trouble> {
     let count = blobs.len();
     if !(2..=3).contains(&count) {
-        return Err(format!("layer {layer} has {count} blobs, a BatchNorm of Caffe has 3"));
+        return Err(Trouble::Other(format!("layer {layer} has {count} blobs, a BatchNorm of Caffe has 3")));
     }
     let factor = blobs.get(2).map_or(1.0, |blob| blob.data().first().copied().unwrap_or(0.0));
     let share = if factor == 0.0 { 0.0 } else { 1.0 / factor };
@@ -155,9 +184,10 @@ fn has_shared_bias(graph: &Graph, layer: &str) -> bool {
 }
 
 /// The blob under the parameter's name, in its shape.
-pub(super) fn put(param: &Param, blob: Tensor, weights: &mut Weights) -> Result<(), String> {
+pub(super) fn put(param: &Param, blob: Tensor, weights: &mut Weights) -> Result<(), Trouble> {
     if !matches!(shapes_meet(&param.shape, blob.shape()), Fate::Matched | Fate::Reshaped) {
-        return Err(format!("{} has shape {}, the network needs {}", param.name, blob.shape(), param.shape));
+        let what = format!("{} has shape {}, the network needs {}", param.name, blob.shape(), param.shape);
+        return Err(Trouble::Other(what));
     }
     let tensor = blob.reshape(param.shape.clone()).map_err(|cause| cause.to_string())?;
     weights.insert(param.name.clone(), tensor);

@@ -38,6 +38,19 @@ impl Graph {
         self.with_shapes(HashMap::from([(input, shape.into())]))
     }
 
+    /// The network with other shapes for several inputs at once, for those that only fit one another.
+    ///
+    /// Refused as by [`Graph::with_input`].
+    pub fn with_inputs<'n>(
+        &self,
+        shapes: impl IntoIterator<Item = (&'n str, Shape)>,
+    ) -> Result<Graph, GraphError> {
+        let shape = |(name, shape): (&str, Shape)| {
+            Ok((self.find_input(name).ok_or_else(|| self.missing("input", name))?, shape))
+        };
+        self.with_shapes(shapes.into_iter().map(shape).collect::<Result<_, GraphError>>()?)
+    }
+
     /// The network that first subtracts a mean image from the input `name`: the frozen parameter `param`, of one item's
     /// shape, which is the caller's to fill.
     ///

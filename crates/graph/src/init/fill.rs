@@ -76,6 +76,7 @@ pub fn initialise_param(graph: &Graph, id: ParamId, seed: u64) -> Tensor {
         }
         Init::Orthogonal { gain } => orthogonal(shape, &stream, f64::from(gain)),
         Init::Bilinear => bilinear(shape),
+        Init::PositiveUnitBall => positive_unit_ball(shape, &stream),
     }
 }
 
@@ -125,20 +126,21 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Each kernel interpolates bilinearly: 1 - |tap - centre| / f along each axis, f half the kernel, rounded up. Between
-/// channel i and channel i only (or, with one channel per group, everywhere), so that channels do not mix.
+/// Each kernel interpolates bilinearly: 1 - |tap - centre| / f along each axis, f half the kernel, rounded up.
 fn bilinear(shape: &Shape) -> Tensor {
-    let &[_, inner, height, width] = shape.dims() else {
+    let &[_, _, height, width] = shape.dims() else {
         return Tensor::zeros(shape.clone()); // not a kernel: nothing to interpolate
     };
     Tensor::from_fn(shape.clone(), |i| {
-        let (row, column) = (i / width % height, i % width);
-        let (outer, inner_channel) = (i / (inner * height * width), i / (height * width) % inner);
-        if inner > 1 && inner_channel != outer {
-            return 0.0;
-        }
-        (triangle(row, height) * triangle(column, width)) as f32
+        (triangle(i / width % height, height) * triangle(i % width, width)) as f32
     })
+}
+
+fn positive_unit_ball(shape: &Shape, stream: &Stream) -> Tensor {
+    let size = shape.elements() / shape.first().copied().unwrap_or(1).max(1);
+    let sum = |part: usize| (part * size..(part + 1) * size).map(|i| stream.uniform(i)).sum::<f64>();
+    let sums: Vec<f64> = (0..shape.first().copied().unwrap_or(1)).map(sum).collect();
+    Tensor::from_fn(shape.clone(), |i| (stream.uniform(i) / sums[i / size].max(f64::MIN_POSITIVE)) as f32)
 }
 
 fn triangle(tap: usize, size: usize) -> f64 {

@@ -83,11 +83,29 @@ pub enum Init {
         /// Scale.
         gain: f32,
     },
-    /// Bilinear interpolation, for transposed convolutions that enlarge (Long et al. 2015, section 3.3).
+    /// Bilinear interpolation, for transposed convolutions that enlarge (Long et al. 2015, section 3.3). Every kernel is
+    /// the same: give each channel a group of its own, lest all be added up.
     Bilinear,
+    /// Even between 0 and 1, then each part along axis 0 divided by its sum.
+    PositiveUnitBall,
 }
 
 impl Init {
+    /// The same with fan-in and fan-out exchanged; what is not scaled by a fan stays as it is.
+    pub fn with_fans_exchanged(self) -> Self {
+        match self {
+            Init::VarianceScaling { gain, fan, distribution } => {
+                let fan = match fan {
+                    Fan::In => Fan::Out,
+                    Fan::Out => Fan::In,
+                    Fan::Average => Fan::Average,
+                };
+                Init::VarianceScaling { gain, fan, distribution }
+            }
+            other => other,
+        }
+    }
+
     /// He et al. 2015 for ReLU networks: normal with variance 2 / fan-in.
     pub fn he_normal() -> Self {
         let gain = std::f32::consts::SQRT_2;

@@ -228,6 +228,7 @@ impl Word for Init {
             }
             Init::Orthogonal { gain } => format!("orthogonal:{}", gain.word()),
             Init::Bilinear => "bilinear".into(),
+            Init::PositiveUnitBall => "positive_unit_ball".into(),
         }
     }
     fn read(word: &str) -> Option<Self> {
@@ -249,6 +250,7 @@ impl Word for Init {
             }
             ["orthogonal", gain] => Some(Init::Orthogonal { gain: f32::read(gain)? }),
             ["bilinear"] => Some(Init::Bilinear),
+            ["positive_unit_ball"] => Some(Init::PositiveUnitBall),
             _ => None,
         }
     }

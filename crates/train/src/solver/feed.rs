@@ -287,6 +287,8 @@ fn planes(image: Image, channels: usize, size: Option<[usize; 2]>) -> Result<Ite
 /// Lines of a path and a label; the path may hold spaces.
 fn read_list(list: &std::path::Path, root: &str, places: &Places) -> Result<Vec<(PathBuf, f32)>, TrainError> {
     let mut files = Vec::new();
+    // Thousands of files need no search: the first tells where all are.
+    let mut place = None;
     for (number, line) in read_lines(list)?.iter().enumerate() {
         let fault = || {
             let what = format!("line {} is no path and label: {line}", number + 1);
@@ -295,12 +297,11 @@ fn read_list(list: &std::path::Path, root: &str, places: &Places) -> Result<Vec<
         let (path, label) = line.rsplit_once(char::is_whitespace).ok_or_else(fault)?;
         let label: f32 = label.trim().parse().map_err(|_| fault())?;
         let path = format!("{root}{}", path.trim());
-        // Thousands of files need no search: the first tells where all are.
-        let found = match files.is_empty() && !PathBuf::from(&path).exists() {
-            true => places.file(&path)?,
-            false => PathBuf::from(&path),
+        let place = match &mut place {
+            Some(place) => place,
+            none => none.insert(places.place(&path)?),
         };
-        files.push((found, label));
+        files.push((place.of(&path), label));
     }
     Ok(files)
 }

@@ -70,8 +70,8 @@ pub trait SolverWatch {
 pub struct Solved {
     /// Iterations done in all.
     pub iteration: usize,
-    /// Loss of the last iteration, averaged as the solver says.
-    pub loss: f64,
+    /// Loss of the last iteration, averaged as the solver says; `None` if there was nothing left to do.
+    pub loss: Option<f64>,
     /// What the last test gave.
     pub test: Vec<TestResult>,
     /// The last snapshot of weights, and of the solver's memory.
@@ -128,16 +128,21 @@ fn test_nets(solver: &Solver, job: &SolverJob, places: &Places, seed: u64) -> Re
     if solver.test_iter.is_empty() || solver.test_interval == 0 {
         return Ok(Vec::new());
     }
-    if solver.test_nets.len() != solver.test_iter.len() {
+    let (nets, states) = (solver.test_nets.len(), solver.test_states.len());
+    if states > 0 && states != nets {
         return Err(TrainError::setting(format!(
-            "{}: it tests {} networks, but has {} entries of test_iter",
+            "{}: it tests {nets} networks, but has {states} entries of test_state; give one for each or none",
+            job.solver.display()
+        )));
+    }
+    if nets != solver.test_iter.len() {
+        return Err(TrainError::setting(format!(
+            "{}: it tests {nets} networks, but has {} entries of test_iter; give one for each",
             job.solver.display(),
-            solver.test_nets.len(),
             solver.test_iter.len()
         )));
     }
-    let state =
-        |i: usize| solver.test_states.get(i).or(solver.test_states.first()).cloned().unwrap_or_default();
+    let state = |i: usize| solver.test_states.get(i).cloned().unwrap_or_default();
     let open = |(i, net): (usize, &NetSource)| {
         Net::open(text_of(net, job, places)?, Phase::Test, &state(i), places, seed)
     };
@@ -146,6 +151,8 @@ fn test_nets(solver: &Solver, job: &SolverJob, places: &Places, seed: u64) -> Re
 
 /// A training under way.
 struct Run {
+    /// What a network without a name is called: the solver's file.
+    name: String,
     solver: Solver,
     snapshots: snapshot::Snapshots,
     train: Net,
@@ -175,11 +182,13 @@ impl Run {
             gradients.push(name);
         }
         let session = Session::new(&graph, options)?;
-        let with_session = |net: Net| -> Result<(Net, Session), TrainError> {
+        let with_session = |mut net: Net| -> Result<(Net, Session), TrainError> {
+            net.keep_own(&train.graph);
             let session = Session::new(&net.graph, options)?;
             Ok((net, session))
         };
         Ok(Run {
+            name: job.solver.display().to_string(),
             snapshots: snapshot::Snapshots::new(&solver, job)?,
             updater: Updater::new(&solver, &train.graph, gradients, &train.constants),
             tests: tests.into_iter().map(with_session).collect::<Result<_, _>>()?,
@@ -213,7 +222,8 @@ impl Run {
 
     fn go(mut self, watch: &mut dyn SolverWatch) -> Result<Solved, TrainError> {
         let learned = self.updater.learned();
-        watch.started(&self.train.graph.name, learned, self.solver.max_iter, self.iteration);
+        let name = Some(self.train.graph.name.as_str()).filter(|name| !name.is_empty());
+        watch.started(name.unwrap_or(&self.name), learned, self.solver.max_iter, self.iteration);
         while self.iteration < self.solver.max_iter {
             let due = self.is_due(self.solver.test_interval);
             if due && (self.iteration > 0 || self.solver.test_initialization) {
@@ -227,12 +237,18 @@ impl Run {
         if self.solver.snapshot_after_train && !self.is_due(self.solver.snapshot) {
             self.snapshot(watch)?;
         }
-        if self.solver.test_interval > 0
-            && (self.is_due(self.solver.test_interval) || self.solved.test.is_empty())
-        {
+        let weights = self.session.weights();
+        if self.is_due(self.solver.display) && !self.losses.is_empty() {
+            // As Caffe, the loss of one more batch, from which nothing is learned, statistics included.
+            let loss = self.forward(self.iteration * self.solver.iter_size)?;
+            self.average(loss);
+            let rate = self.solver.learning_rate(self.iteration);
+            watch.displayed(self.iteration, self.average_loss(), rate);
+            self.session.load(&weights)?;
+        }
+        if self.is_due(self.solver.test_interval) || self.solved.test.is_empty() {
             self.test(watch)?;
         }
-        let weights = self.session.weights();
         self.solved.model = self.snapshots.model(&self.train, self.iteration, weights)?;
         self.solved.model.iter().for_each(|path| watch.saved(path));
         self.solved.iteration = self.iteration;
@@ -248,19 +264,12 @@ impl Run {
         let parts = self.solver.iter_size;
         let mut loss = 0.0;
         for part in 0..parts {
-            let batch = self.iteration * parts + part;
-            self.train.feed(&mut self.session, batch)?;
-            self.session.set_random(self.train.seed, batch as u64);
-            self.session.run();
-            loss += self.train.total_loss(&self.session)? / parts as f64;
+            loss += self.forward(self.iteration * parts + part)? / parts as f64;
             self.updater.gather(&self.session)?;
         }
         let rate = self.solver.learning_rate(self.iteration);
-        self.losses.push(loss);
-        if self.losses.len() > self.solver.average_loss {
-            self.losses.remove(0);
-        }
-        self.solved.loss = self.losses.iter().sum::<f64>() / self.losses.len() as f64;
+        self.average(loss);
+        self.solved.loss = Some(self.average_loss());
         if !loss.is_finite() {
             return Err(TrainError::setting(format!(
                 "the loss is {loss} at iteration {} (learning rate {rate}): training has diverged; lower base_lr",
@@ -268,23 +277,46 @@ impl Run {
             )));
         }
         if self.is_due(self.solver.display) {
-            watch.displayed(self.iteration, self.solved.loss, rate);
+            watch.displayed(self.iteration, self.average_loss(), rate);
         }
         self.updater.update(&mut self.session, &self.solver, self.iteration)?;
         self.iteration += 1;
         Ok(())
     }
 
+    /// The loss of batch number `batch`, whose gradients the session then has.
+    fn forward(&mut self, batch: usize) -> Result<f64, TrainError> {
+        self.train.feed(&mut self.session, batch)?;
+        self.session.set_random(self.train.seed, batch as u64);
+        self.session.run();
+        self.train.total_loss(&self.session)
+    }
+
+    fn average(&mut self, loss: f64) {
+        self.losses.push(loss);
+        if self.losses.len() > self.solver.average_loss {
+            self.losses.remove(0);
+        }
+    }
+
+    fn average_loss(&self) -> f64 {
+        self.losses.iter().sum::<f64>() / self.losses.len().max(1) as f64
+    }
+
     fn test(&mut self, watch: &mut dyn SolverWatch) -> Result<(), TrainError> {
+        if self.tests.is_empty() {
+            return Ok(());
+        }
         let weights = self.session.weights();
         let mut all = Vec::new();
-        for ((net, session), &batches) in self.tests.iter_mut().zip(&self.solver.test_iter) {
+        for (i, ((net, session), &batches)) in self.tests.iter_mut().zip(&self.solver.test_iter).enumerate() {
             match net.constants.is_empty() {
                 true => session.load(&weights)?,
                 false => session
                     .load(&weights.clone().into_iter().chain(net.constants.clone()).collect::<Weights>())?,
             }
-            all.extend(net.test(session, batches)?);
+            let results = net.test(session, batches)?;
+            all.extend(results.into_iter().map(|result| TestResult { net: i, ..result }));
         }
         watch.tested(self.iteration, &all);
         self.solved.test = all;

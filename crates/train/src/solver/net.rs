@@ -5,7 +5,7 @@ use ocellus_formats::FormatError;
 use ocellus_formats::caffe::{
     self, DataLayer, DataSource, NetOptions, NetState, Phase, StoredLayers, Transform,
 };
-use ocellus_graph::{Graph, Output, ValueId};
+use ocellus_graph::{Graph, Output, ValueId, initialise};
 use ocellus_tensor::{Tensor, Weights};
 use serde::Serialize;
 
@@ -18,6 +18,8 @@ const MOST_NUMBERS: usize = 100;
 /// The mean of one of a test network's outputs, or of one of its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TestResult {
+    /// Which of the test networks, from 0.
+    pub net: usize,
     /// The output; with the number's place, as `accuracy[2]`, if it has several.
     pub name: String,
     /// Its mean over all batches.
@@ -31,7 +33,7 @@ pub(super) struct Net {
     pub graph: Graph,
     pub seed: u64,
     feeds: Vec<Feed>,
-    /// Parameters that are never learned, read from files of their own.
+    /// Parameters that are never learned: read from files of their own, or a test network's alone.
     pub constants: Weights,
     /// For each loss the values that it judges.
     judged: Vec<(String, Vec<String>)>,
@@ -55,12 +57,16 @@ impl Net {
         let layers = caffe::data_layers(&text, &file, &options)?;
         let mut feeds = Vec::new();
         for layer in &layers {
-            if let Some(feed) = Feed::open(layer, phase, places, seed)? {
-                for (top, sizes) in feed.sizes()? {
-                    options = options.item(top, sizes);
-                }
-                feeds.push(feed);
+            let feed = Feed::open(layer, phase, places, seed)?.ok_or_else(|| {
+                TrainError::setting(format!(
+                    "{file}: layer {} (MemoryData) is filled by a program; let a Data, ImageData or HDF5Data layer read",
+                    layer.name
+                ))
+            })?;
+            for (top, sizes) in feed.sizes()? {
+                options = options.item(top, sizes);
             }
+            feeds.push(feed);
         }
         let described = caffe::describe(&text, &file, &options)?;
         let graph = described.graph;
@@ -84,6 +90,13 @@ impl Net {
             .filter(random)
             .map(|feed| format!("layer {} mirrors at random in testing too, as Caffe does", feed.layer.name))
             .collect()
+    }
+
+    /// Parameters that `trained` does not have keep the numbers that they begin with.
+    pub fn keep_own(&mut self, trained: &Graph) {
+        let mut own = initialise(&self.graph, self.seed);
+        own.retain(|name, _| trained.find_param(name).is_none() && !self.constants.contains_key(name));
+        self.constants.extend(own);
     }
 
     /// Hands batch number `batch` to a session of this network.
@@ -118,7 +131,7 @@ impl Net {
             let told = if count > MOST_NUMBERS { 1 } else { count };
             for place in 0..told {
                 let name = if told > 1 { format!("{output}[{place}]") } else { output.clone() };
-                results.push((output.clone(), place, TestResult { name, value: 0.0, loss_weight }));
+                results.push((output.clone(), place, TestResult { net: 0, name, value: 0.0, loss_weight }));
             }
         }
         for _ in 0..batches {

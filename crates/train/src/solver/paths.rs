@@ -14,6 +14,21 @@ pub(super) struct Places {
     solver: PathBuf,
 }
 
+/// A folder, and whether names are looked up in it by their last parts alone.
+pub(super) struct Place {
+    folder: PathBuf,
+    bare: bool,
+}
+
+impl Place {
+    /// What `name` means if it lies here.
+    pub fn of(&self, name: &str) -> PathBuf {
+        let path = Path::new(name);
+        let last = path.file_name().map(Path::new).filter(|_| self.bare);
+        self.folder.join(last.unwrap_or(path))
+    }
+}
+
 impl Places {
     pub fn new(job: &SolverJob) -> Self {
         let folder = job.solver.parent().unwrap_or(Path::new("")).to_owned();
@@ -22,13 +37,18 @@ impl Places {
 
     /// The file or folder that `name` means.
     pub fn file(&self, name: &str) -> Result<PathBuf, TrainError> {
-        let path = Path::new(name);
-        let last = path.file_name().map(Path::new).unwrap_or(path);
+        Ok(self.place(name)?.of(name))
+    }
+
+    /// Where what `name` means was found.
+    pub fn place(&self, name: &str) -> Result<Place, TrainError> {
         let here = PathBuf::new();
         let folders = [self.root.as_ref(), Some(&self.solver)];
-        let whole = [Some(&here)].into_iter().chain(folders).flatten().map(|folder| folder.join(path));
-        let bare = folders.into_iter().chain([Some(&here)]).flatten().map(|folder| folder.join(last));
-        whole.chain(bare).find(|path| path.exists()).ok_or_else(|| {
+        let whole = [Some(&here)].into_iter().chain(folders).flatten().map(|folder| (folder, false));
+        let bare = folders.into_iter().chain([Some(&here)]).flatten().map(|folder| (folder, true));
+        let mut places = whole.chain(bare).map(|(folder, bare)| Place { folder: folder.clone(), bare });
+        places.find(|place| place.of(name).exists()).ok_or_else(|| {
+            let last = Path::new(name).file_name().map(Path::new).unwrap_or(Path::new(name));
             let folder = self.root.as_ref().unwrap_or(&self.solver);
             // A solver that is named without a folder lies in this one.
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -64,7 +64,7 @@ fn chain(layer: &Layer) -> Result<Option<Vec<Activation>>, Fault> {
         }
         "Swish" => {
             let beta = layer.settings("swish_param", &["beta"])?.f32("beta", 1.0)?;
-            Ok(Some(swish(layer, beta)?))
+            Ok(Some(swish(beta)))
         }
         "Power" => {
             let settings = layer.settings("power_param", &["power", "scale", "shift"])?;
@@ -92,12 +92,12 @@ fn affine(scale: f32, shift: f32) -> Activation {
     Activation::Affine { scale, shift }
 }
 
-/// x sigmoid(beta x) = silu(beta x) / beta.
-fn swish(layer: &Layer, beta: f32) -> Result<Vec<Activation>, Fault> {
+/// x sigmoid(beta x) = silu(beta x) / beta; the sigmoid of 0 is one half.
+fn swish(beta: f32) -> Vec<Activation> {
     match beta {
-        1.0 => Ok(vec![Activation::Silu]),
-        0.0 => Err(layer.fault_with("beta = 0 makes it x / 2", "write a Power layer with scale: 0.5")),
-        beta => Ok(vec![affine(beta, 0.0), Activation::Silu, affine(1.0 / beta, 0.0)]),
+        1.0 => vec![Activation::Silu],
+        0.0 => vec![affine(0.5, 0.0)],
+        beta => vec![affine(beta, 0.0), Activation::Silu, affine(1.0 / beta, 0.0)],
     }
 }
 
@@ -138,19 +138,33 @@ fn dropout(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId,
     net.node(layer, "", Op::Activation(affine(1.0 - rate, 0.0)), &[kept])
 }
 
-/// Each image's channels brought to mean 0 and variance 1. Caffe adds eps to the deviation, this its square to the
-/// variance, which differs only where the deviation is near eps.
+/// An eps below this only keeps a channel of one number throughout from a division by 0.
+const LARGEST_GUARD: f32 = 1e-6;
+
+/// Each image's channels brought to mean 0 and variance 1: (x - mean) / (deviation + eps).
 fn mvn(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Result<ValueId, Fault> {
     let settings = layer.settings("mvn_param", &["normalize_variance", "across_channels", "eps"])?;
     let across = settings.bool("across_channels", false)?;
-    if !settings.bool("normalize_variance", true)? {
-        let rank = net.shape(bottoms[0]).rank();
-        let axes = (if across { 1 } else { 2 }..rank).collect();
-        let mean = Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, keep: true });
-        let mean = net.node(layer, ".mean", mean, bottoms)?;
-        return net.node(layer, "", Op::Binary(Binary { kind: BinaryKind::Sub }), &[bottoms[0], mean]);
+    let (scales, eps) = (settings.bool("normalize_variance", true)?, settings.f32("eps", 1e-9)?);
+    if scales && (0.0..LARGEST_GUARD).contains(&eps) {
+        // One operation, which adds to the variance what Caffe adds to the deviation.
+        let axes = if across { NormAxes::Groups(1) } else { NormAxes::Instance };
+        let norm = Op::Norm(Norm { axes, eps: eps * eps, affine: false });
+        return super::along_channels(net, layer, norm, bottoms);
     }
-    let axes = if across { NormAxes::Groups(1) } else { NormAxes::Instance };
-    let eps = settings.f32("eps", 1e-9)?;
-    super::along_channels(net, layer, Op::Norm(Norm { axes, eps: eps * eps, affine: false }), bottoms)
+    let rank = net.shape(bottoms[0]).rank();
+    let axes = (if across { 1 } else { 2 }..rank).collect();
+    let mean = Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, keep: true });
+    let binary = |kind| Op::Binary(Binary { kind });
+    let centre = net.node(layer, ".mean", mean.clone(), bottoms)?;
+    let last = if scales { ".centred" } else { "" };
+    let centred = net.node(layer, last, binary(BinaryKind::Sub), &[bottoms[0], centre])?;
+    if !scales {
+        return Ok(centred);
+    }
+    let squares = net.node(layer, ".squares", binary(BinaryKind::Mul), &[centred, centred])?;
+    let variance = net.node(layer, ".variance", mean, &[squares])?;
+    let deviation = net.node(layer, ".deviation", Op::Activation(Activation::Sqrt), &[variance])?;
+    let divisor = net.node(layer, ".divisor", Op::Activation(affine(1.0, eps)), &[deviation])?;
+    net.node(layer, "", binary(BinaryKind::Div), &[centred, divisor])
 }

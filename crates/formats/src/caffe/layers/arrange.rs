@@ -56,11 +56,16 @@ pub(super) fn slice(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
     Ok(values)
 }
 
-/// The same value under several names.
-pub(super) fn split(layer: &Layer, bottoms: &[ValueId]) -> Tops {
+/// The same value under several names; an input gets a node, so that it can be handed out.
+pub(super) fn split(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
     layer.expect_bottoms(1)?;
     layer.settings("", &[])?;
-    Ok(vec![bottoms[0]; layer.tops.len()])
+    let mut value = bottoms[0];
+    if net.is_input(value) {
+        let shape = net.shape(value).clone();
+        value = net.node(layer, "", Op::Reshape(Reshape { dims: kept(&shape, shape.rank()) }), bottoms)?;
+    }
+    Ok(vec![value; layer.tops.len()])
 }
 
 /// The axes from `axis` to `end_axis` as one.

@@ -27,9 +27,10 @@ pub(in crate::caffe) fn filler(settings: &Message, name: &str) -> Result<Init, F
         "xavier" => scaled(1.0, Distribution::Uniform),
         "msra" => scaled(std::f32::consts::SQRT_2, Distribution::Normal),
         "bilinear" => Init::Bilinear,
+        "positive_unitball" => Init::PositiveUnitBall,
         other => {
             let what = format!("the filler {other} of {name} is not supported");
-            let next = "known are constant, uniform, gaussian, xavier, msra, bilinear";
+            let next = "known are constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear";
             return Err(Fault::new(filler.line, what, next));
         }
     })

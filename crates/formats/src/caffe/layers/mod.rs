@@ -46,7 +46,7 @@ pub(super) fn add(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> Tops {
         "LRN" => one(norm::lrn(net, layer, bottoms)),
         "Concat" => one(arrange::concat(net, layer, bottoms)),
         "Slice" => arrange::slice(net, layer, bottoms),
-        "Split" => arrange::split(layer, bottoms),
+        "Split" => arrange::split(net, layer, bottoms),
         "Flatten" => one(arrange::flatten(net, layer, bottoms)),
         "Reshape" => one(arrange::reshape(net, layer, bottoms)),
         "Tile" => one(arrange::tile(net, layer, bottoms)),

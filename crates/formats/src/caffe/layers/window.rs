@@ -43,7 +43,8 @@ pub(super) fn convolution(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -> 
         return Err(layer.fault(format!("{channels} channels are no multiple of group {groups}")));
     }
     let op = |pair| Op::Conv2d(Conv2d { window: window(pair), groups });
-    let params = params(net, layer, &settings, bottoms[0], ([out, channels / groups], out))?;
+    let init = filler(&settings, "weight_filler")?;
+    let params = params(net, layer, &settings, (bottoms[0], init), ([out, channels / groups], out))?;
     bottoms.iter().map(|&x| convolve(net, layer, &settings, (x, &params), &op)).collect()
 }
 
@@ -55,16 +56,18 @@ pub(super) fn deconvolution(net: &mut Net, layer: &Layer, bottoms: &[ValueId]) -
     }
     let op =
         |pair| Op::ConvTranspose2d(ConvTranspose2d { window: window(pair), groups, output_padding: [0; 2] });
-    let params = params(net, layer, &settings, bottoms[0], ([channels, out / groups], out))?;
+    // Caffe counts the fans of any blob as if it were a convolution's.
+    let init = filler(&settings, "weight_filler")?.with_fans_exchanged();
+    let params = params(net, layer, &settings, (bottoms[0], init), ([channels, out / groups], out))?;
     bottoms.iter().map(|&x| convolve(net, layer, &settings, (x, &params), &op)).collect()
 }
 
-/// The weight, of these sizes and the kernel's, and, unless told otherwise, a bias of so many numbers.
+/// The weight, of these sizes and the kernel's, filled by `init`, and, unless told otherwise, a bias of so many numbers.
 fn params(
     net: &mut Net,
     layer: &Layer,
     settings: &Message,
-    x: ValueId,
+    (x, init): (ValueId, Init),
     (sizes, out): ([usize; 2], usize),
 ) -> Result<Vec<ValueId>, Fault> {
     let axes = axes(layer, settings, &net.shape(x)[2..])?;
@@ -74,7 +77,6 @@ fn params(
     }
     sizes.extend(axes.iter().map(|axis| axis.kernel));
     let mut stored = sizes.clone();
-    let init = filler(settings, "weight_filler")?;
     if axes.len() == 3 && init == Init::Bilinear {
         return Err(layer.fault_with("its filler bilinear is for kernels of images", "choose another filler"));
     }

@@ -292,9 +292,12 @@ impl Writer<'_> {
         if op.affine {
             let blobs = vec![(1, self.param(node, 1, None)?), (2, self.param(node, 2, None)?)];
             let settings = vec![Field::Word("bias_term", "true")];
+            // A Scale of Caffe gives its name back, unless another layer has it: nodes may share gamma and beta.
+            let is_free = |name: &&str| {
+                self.graph.find_node(name).is_none() && self.layers.iter().all(|layer| layer.name != **name)
+            };
             let name = match &blobs[0].1 {
-                // A Scale of Caffe gives its name back.
-                Blob::Param { name, .. } => name.strip_suffix(".weight").filter(|name| *name != node.name),
+                Blob::Param { name, .. } => name.strip_suffix(".weight").filter(is_free),
                 Blob::Given { .. } => None,
             };
             let name = name.map_or_else(|| format!("{}.scale", node.name), str::to_string);

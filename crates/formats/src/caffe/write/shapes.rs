@@ -1,9 +1,9 @@
 //! Nodes with windows, and nodes that only move numbers, in Caffe's words.
 
-use ocellus_graph::Node;
 use ocellus_graph::ops::{
     Interpolation, Lrn, LrnRegion, MaxPool, Norm, NormAxes, Pad, PadMode, Slice, TopK, Upsample,
 };
+use ocellus_graph::{Init, Node};
 use ocellus_tensor::{Padding, Rounding, Window};
 
 use super::layers::{Refusal, Writer};
@@ -28,7 +28,9 @@ impl Writer<'_> {
         if groups != 1 {
             fields.push(Field::Whole("group", groups as i64));
         }
-        fields.extend(self.init(node, 1).map(|init| Field::Filler("weight_filler", init)));
+        // Caffe counts the fans of any blob as if it were a convolution's.
+        let init = |init: Init| if transposed { init.with_fans_exchanged() } else { init };
+        fields.extend(self.init(node, 1).map(|own| Field::Filler("weight_filler", init(own))));
         let mut blobs = vec![(1, weight)];
         if node.inputs.len() > 2 {
             fields.extend(self.init(node, 2).map(|init| Field::Filler("bias_filler", init)));

@@ -75,6 +75,7 @@ fn filler(init: &Init) -> String {
         }
         Init::Orthogonal { .. } => "type: \"xavier\"".into(),
         Init::Bilinear => "type: \"bilinear\"".into(),
+        Init::PositiveUnitBall => "type: \"positive_unitball\"".into(),
         Init::Constant(value) => format!("type: \"constant\" value: {value}"),
     }
 }

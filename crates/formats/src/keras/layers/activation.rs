@@ -70,11 +70,15 @@ pub(super) fn layer(net: &mut Net, layer: &Layer) -> Result<Item, Trouble> {
         let value = layer.get("activation").ok_or_else(|| layer.fault("names no activation"))?;
         return Ok(of_value(net, layer, item, value)?);
     }
-    let threshold = layer.float("threshold")?.unwrap_or(0.0);
-    if layer.spec.class == "ReLU" && threshold != 0.0 {
+    let threshold = match layer.spec.class.as_str() {
+        "ReLU" => layer.float("threshold")?.unwrap_or(0.0),
+        "ThresholdedReLU" => layer.float("theta")?.unwrap_or(1.0),
+        _ => 0.0,
+    };
+    if threshold != 0.0 || layer.spec.class == "ThresholdedReLU" {
         return Ok(beyond(net, layer, item, threshold)?);
     }
-    for key in ["alpha", "negative_slope", "max_value", "theta"] {
+    for key in ["alpha", "negative_slope", "max_value"] {
         layer.float(key)?;
     }
     let setting = |key: &str| layer.get(key).and_then(number);

@@ -30,6 +30,23 @@ pub(super) fn elementwise(net: &mut Net, layer: &Layer) -> Result<Item, Trouble>
     Ok(Item { value, dims, order })
 }
 
+/// a + scale b: the one layer of its own that Keras Applications have, in Inception-ResNet-v2.
+pub(super) fn scaled_sum(net: &mut Net, layer: &Layer) -> Result<Item, Trouble> {
+    let items = layer.items()?;
+    let (Some(scale), [a, b]) = (layer.float("scale")?, items.as_slice()) else {
+        return Err(layer.fault("is of a class that is not supported").into());
+    };
+    if a.dims != b.dims {
+        let what = format!("reads tensors of the shapes {:?} and {:?}, which differ", a.dims, b.dims);
+        return Err(layer.fault(what).into());
+    }
+    let (values, order) = aligned(net, layer, &items)?;
+    let scale = Op::Activation(Activation::Affine { scale, shift: 0.0 });
+    let scaled = net.add(layer, ".scaled", scale, &values[1..])?;
+    let value = net.add(layer, "", Op::Binary(Binary { kind: BinaryKind::Add }), &[values[0], scaled])?;
+    Ok(Item { value, dims: a.dims.clone(), order })
+}
+
 fn combined(net: &mut Net, layer: &Layer, values: &[ValueId]) -> Result<ValueId, Fault> {
     let affine = |scale| Op::Activation(Activation::Affine { scale, shift: 0.0 });
     let (kind, class) = match layer.spec.class.as_str() {

@@ -10,6 +10,7 @@ mod merge;
 mod norm;
 mod operation;
 mod pool;
+mod rearrange;
 mod resize;
 mod shape;
 
@@ -62,7 +63,8 @@ const IDENTITIES: [&str; 34] = [
 pub(in crate::keras) fn add(net: &mut Net, layer: &Layer) -> Result<Vec<Item>, Trouble> {
     let class = layer.spec.class.as_str();
     // Whole models in HDF5 do not say where a class is from: layers take one list, operations two operands.
-    let has_operands = layer.args.len() > 1 && operation::BINARY.contains(&class);
+    let has_operands = layer.args.len() > 1 && operation::BINARY.contains(&class)
+        || class == "Reshape" && layer.get("newshape").is_some();
     if layer.spec.is_operation() || operation::CLASSES.contains(&class) || has_operands {
         return Ok(vec![operation::add(net, layer)?]);
     }
@@ -97,6 +99,7 @@ pub(in crate::keras) fn add(net: &mut Net, layer: &Layer) -> Result<Vec<Item>, T
         "Add" | "Subtract" | "Multiply" | "Average" | "Maximum" | "Minimum" => {
             merge::elementwise(net, layer)?
         }
+        "CustomScaleLayer" | "Custom>CustomScaleLayer" => merge::scaled_sum(net, layer)?,
         "Concatenate" => merge::concatenate(net, layer)?,
         "Flatten" => shape::flatten(net, layer)?,
         "Reshape" => shape::reshape(net, layer)?,
@@ -127,7 +130,10 @@ fn refusal(layer: &Layer, class: &str) -> super::fault::Fault {
 fn dropout(net: &mut Net, layer: &Layer) -> Result<Item, Trouble> {
     let item = layer.item()?;
     let rate = layer.float("rate")?.unwrap_or(0.5);
-    layer.only("noise_shape", &[])?;
+    // One that drops whole images or maps changes nothing in use; no operation here draws so.
+    if layer.get("noise_shape").is_some() {
+        return Ok(item);
+    }
     let op = Op::Dropout(Dropout { rate, active: false, stream: net.next_dropout() });
     let value = net.add(layer, "", op, &[item.value])?;
     Ok(item.with(value))

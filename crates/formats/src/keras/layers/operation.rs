@@ -7,7 +7,7 @@ use ocellus_graph::Op;
 use ocellus_graph::ops::{Activation, Binary, BinaryKind, Reduce, ReduceKind};
 use serde_json::Value;
 
-use super::{activation, merge, shape};
+use super::{activation, merge, rearrange, shape};
 use crate::keras::fault::Fault;
 use crate::keras::layer::{Given, Layer, number};
 use crate::keras::net::{Item, Net, Order};
@@ -17,10 +17,15 @@ use crate::keras::stored::Trouble;
 pub(super) const CLASSES: [&str; 3] = ["TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"];
 
 /// Operations of Keras 3 with two operands.
-pub(super) const BINARY: [&str; 5] = ["Add", "Subtract", "Multiply", "Divide", "Maximum"];
+pub(super) const BINARY: [&str; 6] = ["Add", "Subtract", "Multiply", "Divide", "Maximum", "Minimum"];
 
 /// Operations of Keras 3 that no layer is called like.
-pub(super) const FUNCTIONS: [&str; 22] = [
+pub(super) const FUNCTIONS: [&str; 27] = [
+    "Power",
+    "Transpose",
+    "ExpandDims",
+    "Squeeze",
+    "GetItem",
     "TrueDivide",
     "Mean",
     "Max",
@@ -64,6 +69,8 @@ pub(super) fn add(net: &mut Net, layer: &Layer) -> Result<Item, Trouble> {
         "reduce_sum" | "Sum" => Ok(reduce(net, layer, ReduceKind::Sum)?),
         "concat" | "Concatenate" => merge::concatenate(net, layer),
         "Flatten" => shape::flatten(net, layer),
+        "minimum" | "Minimum" => Ok(least(net, layer)?),
+        name if rearrange::NAMES.contains(&name) => Ok(rearrange::add(net, layer, name)?),
         _ => Ok(function(net, layer, short)?),
     }
 }
@@ -118,11 +125,17 @@ fn function(net: &mut Net, layer: &Layer, short: &str) -> Result<Item, Fault> {
             let value = net.add(layer, "", op, &[item.value, item.value])?;
             return Ok(item.with(value));
         }
+        "pow" | "Power" => {
+            let exponent = setting_or(layer, ["y", "x2"], 1).as_ref().and_then(number).ok_or_else(refuse)?;
+            if exponent == 2.0 {
+                let op = Op::Binary(Binary { kind: BinaryKind::Mul });
+                let value = net.add(layer, "", op, &[item.value, item.value])?;
+                return Ok(item.with(value));
+            }
+            Activation::Power { exponent }
+        }
         "clip_by_value" | "Clip" => {
-            let bound = |keys: [&str; 2], i: usize| {
-                let named = keys.iter().find_map(|key| setting(layer, key));
-                named.or_else(|| positional(layer, i)).as_ref().and_then(number)
-            };
+            let bound = |keys: [&str; 2], i: usize| setting_or(layer, keys, i).as_ref().and_then(number);
             let low = bound(["clip_value_min", "x_min"], 1);
             let (low, high) = low.zip(bound(["clip_value_max", "x_max"], 2)).ok_or_else(refuse)?;
             Activation::Clip { low, high }
@@ -133,8 +146,33 @@ fn function(net: &mut Net, layer: &Layer, short: &str) -> Result<Item, Fault> {
     Ok(item.with(value))
 }
 
+/// The smaller of a tensor and a number, or of two tensors: the larger of the negatives, negated.
+fn least(net: &mut Net, layer: &Layer) -> Result<Item, Fault> {
+    let item = first(layer)?;
+    if let Some(high) = setting_or(layer, ["y", "x2"], 1).as_ref().and_then(number) {
+        let clip = Op::Activation(Activation::Clip { low: f32::MIN, high });
+        let value = net.add(layer, "", clip, &[item.value])?;
+        return Ok(item.with(value));
+    }
+    let [Given::Item(a), Given::Item(b)] = layer.args.as_slice() else {
+        return Err(layer.fault("is called with something that is neither a tensor nor a number"));
+    };
+    if a.dims != b.dims {
+        return Err(layer.fault(format!("reads tensors of the shapes {:?} and {:?}", a.dims, b.dims)));
+    }
+    let (values, order) = merge::aligned(net, layer, &[a.clone(), b.clone()])?;
+    let minus = || Op::Activation(Activation::Affine { scale: -1.0, shift: 0.0 });
+    let below = [
+        net.add(layer, ".minus0", minus(), &values[..1])?,
+        net.add(layer, ".minus1", minus(), &values[1..])?,
+    ];
+    let largest = net.add(layer, ".largest", Op::Binary(Binary { kind: BinaryKind::Maximum }), &below)?;
+    let value = net.add(layer, "", minus(), &[largest])?;
+    Ok(Item { value, dims: a.dims.clone(), order })
+}
+
 /// The tensor that a function of one is called with.
-fn first(layer: &Layer) -> Result<Item, Fault> {
+pub(super) fn first(layer: &Layer) -> Result<Item, Fault> {
     let items: Vec<&Given> = layer.args.iter().chain(layer.kwargs.iter().map(|(_, given)| given)).collect();
     let found = items.iter().find_map(|given| match given {
         Given::Item(item) => Some(item.clone()),
@@ -152,12 +190,17 @@ fn setting(layer: &Layer, name: &str) -> Option<Value> {
     }
 }
 
+/// An argument by one of two names, or the one in this place.
+pub(super) fn setting_or(layer: &Layer, names: [&str; 2], place: usize) -> Option<Value> {
+    names.iter().find_map(|name| setting(layer, name)).or_else(|| positional(layer, place))
+}
+
 fn positional(layer: &Layer, i: usize) -> Option<Value> {
     layer.args.get(i).and_then(plain)
 }
 
 /// An argument that is no tensor, as JSON.
-fn plain(given: &Given) -> Option<Value> {
+pub(super) fn plain(given: &Given) -> Option<Value> {
     match given {
         Given::Value(value) => Some(value.clone()),
         Given::List(list) => list.iter().map(plain).collect::<Option<Vec<_>>>().map(Value::Array),

@@ -10,7 +10,7 @@ use crate::keras::layer::Layer;
 use crate::keras::net::{Item, Net, Order};
 use crate::keras::stored::Trouble;
 
-fn elements(layer: &Layer, dims: &[usize]) -> Result<usize, Fault> {
+pub(super) fn elements(layer: &Layer, dims: &[usize]) -> Result<usize, Fault> {
     let count = dims.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
     count.ok_or_else(|| layer.fault(format!("reads a tensor of the impossible sizes {dims:?}")))
 }
