@@ -128,6 +128,9 @@ pub fn run(mut args: ConvertArgs, common: &Common) -> anyhow::Result<()> {
         found.weights = Some(initialise(&found.graph, common.seed()));
     }
     let told = found.notes.len();
+    if args.verify.as_ref().is_some_and(|pictures| !pictures.is_empty()) {
+        found.take_pictures()?;
+    }
     args.prepare.preparation().apply(&mut found)?;
     found.notes[told..].iter().for_each(|note| console::complain(&format!("note: {note}")));
     if let Some(surgery) = surgery {

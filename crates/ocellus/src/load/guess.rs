@@ -8,13 +8,22 @@ use ocellus_graph::{Graph, Op};
 use ocellus_tensor::{Shape, Weights};
 use ocellus_zoo as zoo;
 
-/// The network whose parameters these tensors are, all of them.
+/// The network whose parameters these tensors are, all of them; those that only training needs (auxiliary heads) may be
+/// missing.
 pub(super) fn network(weights: &Weights) -> Option<(&'static str, zoo::Options)> {
+    let is_it = |graph: &Graph| {
+        let report = match_report(graph, weights);
+        report.is_complete() && report.count(Fate::Unused) == 0
+    };
     zoo::names().into_iter().find_map(|name| {
         let options = options_for(name, weights, None)?;
-        let report = match_report(&zoo::build(name, &options).ok()?, weights);
-        let is_it = report.is_complete() && report.count(Fate::Unused) == 0;
-        is_it.then_some((name, options))
+        let graph = zoo::build(name, &options).ok()?;
+        let without_heads = || {
+            let inference = graph.for_inference().ok()?;
+            (inference.params().len() < graph.params().len()).then_some(inference)
+        };
+        let found = is_it(&graph) || without_heads().is_some_and(|inference| is_it(&inference));
+        found.then_some((name, options))
     })
 }
 
@@ -63,4 +72,28 @@ fn head(graph: &Graph) -> Option<String> {
 fn weight(graph: &Graph, node: &ocellus_graph::Node) -> Option<String> {
     let id = node.inputs.get(1).and_then(|&value| graph.param_of(value))?;
     Some(graph.param(id).name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocellus_tensor::Tensor;
+
+    #[test]
+    fn heads_that_only_training_needs_may_be_missing() {
+        let options = zoo::Options { classes: Some(7), ..zoo::Options::default() };
+        let whole = zoo::build("googlenet", &options).unwrap();
+        let zeros = |graph: &Graph| -> Weights {
+            let params = graph.params().iter();
+            params.map(|param| (param.name.clone(), Tensor::zeros(param.shape.clone()))).collect()
+        };
+        let inference = whole.for_inference().unwrap();
+        for graph in [&whole, &inference] {
+            let (name, found) = network(&zeros(graph)).unwrap();
+            assert_eq!((name, found.classes), ("googlenet", Some(7)));
+        }
+        let mut lacking = zeros(&inference);
+        lacking.remove("fc.bias");
+        assert!(network(&lacking).is_none());
+    }
 }

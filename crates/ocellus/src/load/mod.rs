@@ -221,7 +221,8 @@ fn from_zoo(word: &str, ask: &Ask) -> Result<Found, LoadError> {
         }
         error => error.into(),
     })?;
-    let mut found = Found::new(graph.with_batch(ask.image().map_or(1, |[batch, ..]| batch))?);
+    let graph = graph.with_batch(ask.image().map_or(1, |[batch, ..]| batch))?;
+    let mut found = Found::new(with_shapes(&graph, &ask.shapes)?);
     found.info.insert("zoo".into(), word.into());
     Ok(found)
 }

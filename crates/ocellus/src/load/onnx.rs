@@ -132,6 +132,13 @@ mod tests {
         assert!(sentence.contains("\"image\"") && sentence.contains("its inputs are x"), "{sentence}");
         let sentence = open(&shapes("x", &[1, 16])).unwrap_err().to_string();
         assert!(sentence.contains("(1, 16)"), "{sentence}");
+        // A network of the zoo takes its image by name, too, and nothing else.
+        let lenet = |name: &str, sizes: &[usize]| {
+            open(&Ask { shapes: vec![(name.into(), sizes.to_vec())], ..Ask::word("lenet") })
+        };
+        let graph = lenet("input", &[5, 3, 32, 32]).unwrap().graph;
+        assert_eq!(graph.shape(graph.inputs()[0]).dims(), [5, 3, 32, 32]);
+        assert!(lenet("", &[1, 5]).is_err() && lenet("label", &[1, 3, 32, 32]).is_err());
     }
 
     #[test]
