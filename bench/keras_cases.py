@@ -246,7 +246,8 @@ def moves():
     i=I(6,5,4); x=L.Conv2D(4,3,padding="same")(i)
     a=ops.reshape(x,(-1,30,4)); a=ops.transpose(a,(0,2,1)); a=ops.squeeze(ops.expand_dims(a,1),1)
     b=x[:,1:-1,::2,1:]; c=x[...,-1]; d=ops.minimum(ops.minimum(x,i),0.4); e=ops.power(x,2.0)
-    return F(i,[a,b,c,d,e])
+    f=ops.pad(x,[[0,0],[1,0],[0,2],[1,1]],constant_values=0.5)
+    return F(i,[a,b,c,d,e,f])
 
 def randomise(m):
     skip=[id(w) for l in m.layers if type(l).__name__=="Normalization" for w in l.weights]

@@ -346,6 +346,29 @@ fn a_conversion_verifies_itself() {
     place.ok("convert googlenet g.onnx --weights g.safetensors");
 }
 
+/// A Crop reads the sizes of its second input alone, an InfogainLoss a matrix that has no batch.
+#[test]
+fn inputs_of_any_kind_are_fed() {
+    let place = Place::new();
+    let net = "input: 'x' input_shape { dim: [3, 4, 5, 5] } input: 'size' input_shape { dim: [3, 4, 1, 1] }
+        input: 'label' input_shape { dim: 3 } input: 'costs' input_shape { dim: [1, 1, 4, 4] }
+        layer { name: 'crop' type: 'Crop' bottom: 'x' bottom: 'size' top: 'crop' crop_param { offset: 2 } }
+        layer { name: 'loss' type: 'InfogainLoss' bottom: 'crop' bottom: 'label' bottom: 'costs' top: 'loss' }";
+    fs::write(place.path("net.prototxt"), net).unwrap();
+    let inputs = [
+        ("x", "(3, 4, 5, 5)", 300),
+        ("size", "(3, 4, 1, 1)", 12),
+        ("label", "(3,)", 3),
+        ("costs", "(1, 1, 4, 4)", 16),
+    ];
+    for (name, shape, count) in inputs {
+        fs::write(place.path(&format!("{name}.npy")), npy(shape, count)).unwrap();
+    }
+    let fed = inputs.map(|(name, ..)| format!("--input {name}={name}.npy")).join(" ");
+    place.ok(&format!("run net.prototxt {fed} --output crop=y.npy"));
+    place.ok(&format!("run net.prototxt {fed} --backward loss --grads g.npz"));
+}
+
 #[test]
 fn surgery_gives_the_same_numbers_and_maps() {
     let place = Place::new();

@@ -86,13 +86,16 @@ pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<()> {
         graph = graph.for_training()?;
     }
     if let Some(loss) = &args.backward {
+        let whole = graph.clone();
         graph = with_loss(graph, loss)?;
+        // What only another loss or output reads is fed for nothing.
+        inputs.retain(|(name, _)| graph.find_input(name).is_some() || whole.find_input(name).is_none());
     }
     for (name, _) in &args.outputs {
         expose(&mut graph, name, network.blob(name))?;
     }
     let slopes = match &args.backward {
-        Some(loss) => with_gradients(&mut graph, loss, &args)?,
+        Some(loss) => with_gradients(&mut graph, loss, &inputs)?,
         None => Slopes::new(),
     };
     let machine = common.machine().with_precision(args.precision.of(network.info(), &args.net)?);
@@ -244,8 +247,8 @@ fn expose(graph: &mut Graph, name: &str, blob: Option<String>) -> anyhow::Result
 }
 
 /// Appends the gradients and hands each out.
-fn with_gradients(graph: &mut Graph, loss: &str, args: &RunArgs) -> anyhow::Result<Slopes> {
-    let inputs: Vec<String> = args.inputs.iter().map(|(name, _)| name.clone()).collect();
+fn with_gradients(graph: &mut Graph, loss: &str, inputs: &[(String, Tensor)]) -> anyhow::Result<Slopes> {
+    let inputs: Vec<String> = inputs.iter().map(|(name, _)| name.clone()).collect();
     inputs.iter().try_for_each(|name| check_input_known(graph, name))?;
     let found = differentiate(graph, &Request { inputs, params: true })
         .with_context(|| format!("the gradients of {loss}"))?;

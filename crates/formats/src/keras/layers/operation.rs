@@ -20,7 +20,8 @@ pub(super) const CLASSES: [&str; 3] = ["TFOpLambda", "SlicingOpLambda", "TensorF
 pub(super) const BINARY: [&str; 6] = ["Add", "Subtract", "Multiply", "Divide", "Maximum", "Minimum"];
 
 /// Operations of Keras 3 that no layer is called like.
-pub(super) const FUNCTIONS: [&str; 27] = [
+pub(super) const FUNCTIONS: [&str; 28] = [
+    "Pad",
     "Power",
     "Transpose",
     "ExpandDims",

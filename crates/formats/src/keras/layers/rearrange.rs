@@ -1,17 +1,23 @@
 //! Functions without a layer that move numbers: other sizes, other orders of axes, parts.
 
 use ocellus_graph::Op;
-use ocellus_graph::ops::Slice;
+use ocellus_graph::ops::{Pad, PadMode, Slice};
+use ocellus_tensor::Padding;
 use serde_json::Value;
 
 use super::operation::{first, plain, setting_or};
 use super::shape::elements;
 use crate::keras::fault::Fault;
-use crate::keras::layer::{Given, Layer};
+use crate::keras::layer::{Given, Layer, number};
 use crate::keras::net::{Item, Net, Order};
 
+/// No border is wider.
+const MOST_PADDING: usize = 1 << 16;
+
 /// Names of Keras 3's operations and of TensorFlow's functions.
-pub(super) const NAMES: [&str; 9] = [
+pub(super) const NAMES: [&str; 11] = [
+    "Pad",
+    "pad",
     "Reshape",
     "reshape",
     "Transpose",
@@ -30,6 +36,7 @@ pub(super) fn add(net: &mut Net, layer: &Layer, name: &str) -> Result<Item, Faul
         "ExpandDims" | "expand_dims" => expand(net, layer),
         "Squeeze" | "squeeze" => squeeze(net, layer),
         "GetItem" => get_item(net, layer),
+        "Pad" | "pad" => pad(net, layer),
         name => Err(layer.fault(format!("calls the function {name:?}, which is not supported"))),
     }
 }
@@ -112,6 +119,39 @@ fn squeeze(net: &mut Net, layer: &Layer) -> Result<Item, Fault> {
     let dims: Vec<usize> = kept.collect();
     let value = net.plain(layer, &item)?;
     Ok(Item::plain(net.reshape(layer, "", value, &dims)?, dims))
+}
+
+/// A border of one number around images, and around their channels.
+fn pad(net: &mut Net, layer: &Layer) -> Result<Item, Fault> {
+    let item = first(layer)?;
+    let refuse =
+        || layer.fault("pads in a way that is not supported: images by one number, their batch not at all");
+    let widths = setting_or(layer, ["pad_width", "paddings"], 1);
+    let pair = |value: &Value| -> Option<[usize; 2]> {
+        let size = |value: &Value| usize::try_from(value.as_u64()?).ok().filter(|&size| size <= MOST_PADDING);
+        let [before, after] = value.as_array()?.as_slice() else { return None };
+        Some([size(before)?, size(after)?])
+    };
+    let widths: Option<Vec<[usize; 2]>> =
+        widths.as_ref().and_then(Value::as_array).and_then(|list| list.iter().map(pair).collect());
+    let mode = setting_or(layer, ["mode", "mode"], 2).unwrap_or(Value::Null);
+    let is_constant =
+        mode.is_null() || mode.as_str().is_some_and(|mode| mode.eq_ignore_ascii_case("constant"));
+    let (Some([[0, 0], rows, columns, channels]), true, 4) = (widths.as_deref(), is_constant, item.rank())
+    else {
+        return Err(refuse());
+    };
+    let filled = match setting_or(layer, ["constant_values", "constant_values"], 3) {
+        None | Some(Value::Null) => 0.0,
+        Some(value) => number(&value).ok_or_else(refuse)?,
+    };
+    let value = net.turned(layer, &item)?;
+    let padding = Padding { top: rows[0], left: columns[0], bottom: rows[1], right: columns[1] };
+    let op = Op::Pad(Pad { padding, channels: *channels, mode: PadMode::Constant(filled) });
+    let value = net.add(layer, "", op, &[value])?;
+    let wider = item.dims.iter().zip([&[0, 0], rows, columns, channels]);
+    let dims = wider.map(|(size, [before, after])| size + before + after).collect();
+    Ok(Item::turned(value, dims))
 }
 
 /// `x[:, 1:5, ::2]`: parts along axes, or single places, whose axes fall away.
