@@ -60,9 +60,9 @@ WORKLOADS = (
         ("ov f32", "ort"), 1.3,
         limit=(
             "small layers wait for lines from the other core, which this machine passes fast or slowly by "
-            "turns: 3.4 or 5.4 ms for us within a minute, 3.8 or 6.6 for ONNX Runtime; 28 % of the time is "
-            "depthwise layers, which move memory (5 to 25 % of peak), 28 % projections to 24 to 320 channels "
-            "(50 to 70 %), 7 % the first layer (23 %)"
+            "turns: 3.4 or 4.3 ms for us within a minute, 3.8 or 6.6 for ONNX Runtime; in a fast phase 15 % of "
+            "the time is depthwise layers (25 to 60 % of peak), 6 % projections to 24 channels (70 %, for they "
+            "fill 32 lanes), 4 % the first layer (60 %), the rest products at 80 to 95 %"
         ),
     ),
     Workload(
