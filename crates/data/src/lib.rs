@@ -10,6 +10,7 @@
 
 mod alter;
 mod augment;
+mod bilinear;
 mod check;
 mod companions;
 mod dataset;

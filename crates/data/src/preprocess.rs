@@ -9,6 +9,7 @@ use std::ops::Range;
 use fast_image_resize as fir;
 
 use crate::alter::Bench;
+use crate::bilinear;
 use crate::error::DataError;
 use crate::image::{Image, ImageView};
 
@@ -53,7 +54,7 @@ pub enum ChannelOrder {
 /// - `Letterbox`: resized to the largest that fits in `size`, and put in the middle. `resize` is not used.
 ///
 /// Resizing is bilinear: a triangle filter as wide as the reduction, as Pillow and torchvision do, or over
-/// the four nearest pixels only (as OpenCV does) without `antialias`. The result is rounded to 8 bits.
+/// the four nearest pixels only (to the bytes of OpenCV) without `antialias`. The result is rounded to 8 bits.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Preprocess {
     /// 1 (grey) or 3 (colour).
@@ -425,14 +426,15 @@ impl Preprocessor {
         (width, height): (u32, u32),
         out: &mut Vec<u8>,
     ) -> Result<(), DataError> {
-        let kind = if image.channels == 1 { fir::PixelType::U8 } else { fir::PixelType::U8x3 };
         out.resize(width as usize * height as usize * usize::from(image.channels), 0);
-        let filter = fir::FilterType::Bilinear;
-        let algorithm = if self.settings.antialias {
-            fir::ResizeAlg::Convolution(filter)
-        } else {
-            fir::ResizeAlg::Interpolation(filter)
-        };
+        if !self.settings.antialias {
+            let (width_of_all, height_of_all) = (f64::from(image.width), f64::from(image.height));
+            let all = SourceBox { left: 0.0, top: 0.0, width: width_of_all, height: height_of_all };
+            bilinear::resize(image, source.unwrap_or(all), (width, height), out);
+            return Ok(());
+        }
+        let kind = if image.channels == 1 { fir::PixelType::U8 } else { fir::PixelType::U8x3 };
+        let algorithm = fir::ResizeAlg::Convolution(fir::FilterType::Bilinear);
         let mut options = fir::ResizeOptions::new().resize_alg(algorithm).use_alpha(false);
         if let Some(b) = source {
             options = options.crop(b.left, b.top, b.width, b.height);
