@@ -71,8 +71,11 @@ impl ConvChain {
             strips: 1,
         };
         let rows = b.output[0];
-        while chain.strips < rows && chain.between_len() > BETWEEN {
-            chain.strips += 1;
+        let fitting = BETWEEN / chain.row_len();
+        if chain.most_rows() > fitting {
+            let window = (b.window.kernel[0] - 1) * b.window.dilation[0] + 1;
+            let outputs = fitting.saturating_sub(window) / b.window.stride[0] + 1;
+            chain.strips = rows.div_ceil(outputs);
         }
         // An even number of strips keeps rows with the thread that reads them next, unless a quarter is computed twice.
         let strips = chain.strips.next_multiple_of(2);
@@ -91,9 +94,14 @@ impl ConvChain {
         row_block(strip, self.strips, self.to[0])
     }
 
+    /// Numbers of one row of a panel between the two.
+    fn row_len(&self) -> usize {
+        self.first.panels().vectors * self.padded * BLOCK
+    }
+
     /// Numbers between the two that a task works with.
     fn between_len(&self) -> usize {
-        self.first.panels().vectors * self.most_rows() * self.padded * BLOCK
+        self.most_rows() * self.row_len()
     }
 
     /// Scratch numbers for a pool of `threads` threads.
